@@ -1,0 +1,6 @@
+//! What kernel, user programs and tools share: data only, no behaviour.
+#![no_std]
+
+pub mod error;
+pub use error::Error;
+pub use linux_raw_sys as linux;
