@@ -14,6 +14,8 @@ pub mod address;
 pub mod bytes;
 pub mod hal;
 pub mod operation;
+pub mod sync;
+pub mod task;
 
 pub use abi::Error;
 
