@@ -16,6 +16,7 @@ pub mod hal;
 pub mod operation;
 pub mod sync;
 pub mod task;
+pub mod timer;
 
 pub use abi::Error;
 

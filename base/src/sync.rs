@@ -26,13 +26,24 @@ pub(crate) use const_unless_loom;
 
 pub mod atomic;
 pub(crate) mod cell;
+mod channel;
 mod mutex;
+mod once_cell;
+mod rw_lock;
 mod semaphore;
 mod spin_lock;
 mod wait_list;
 mod wait_queue;
 
+pub use channel::{Receiver, SendError, Sender, TryReceiveError, TrySendError, channel};
 pub use mutex::{Lock, Mutex, MutexGuard};
+pub use once_cell::{Lazy, OnceCell};
+pub use rw_lock::{Read, ReadGuard, RwLock, Write, WriteGuard};
 pub use semaphore::{Acquire, Permits, Semaphore};
 pub use spin_lock::{SpinGuard, SpinLock};
 pub use wait_queue::{QueueHandle, Wait, WaitQueue, WaitUntil, Waiter};
+
+#[cfg(all(test, loom))]
+mod loom_tests;
+#[cfg(all(test, not(loom)))]
+mod tests;

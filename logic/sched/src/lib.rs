@@ -8,7 +8,9 @@
 pub mod decision;
 mod priority_set;
 mod ready_queue;
+mod task_queue;
 
 pub use base::task::{Cancel, Finish, Priority, Start, TaskState, Wake};
 pub use priority_set::PrioritySet;
 pub use ready_queue::{Links, ReadyQueue};
+pub use task_queue::TaskQueue;
