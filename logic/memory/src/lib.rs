@@ -19,3 +19,4 @@ pub use frames::{Frame, FrameRange, LargeFrame};
 pub use heap::KernelHeap;
 pub use page_table::PageTable;
 pub use per_hart::MAX_HARTS;
+pub use space::AddressSpace;

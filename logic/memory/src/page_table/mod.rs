@@ -319,8 +319,8 @@ impl PageTable {
         table.store(at, entry.with_flags(flags));
     }
 
-    /// Whether nobody but this tree's leaf at `address` holds what it maps.
-    pub fn is_exclusive(&self, leaf: Leaf) -> bool {
+    /// Whether nobody but the tree of this leaf holds what it maps.
+    pub fn is_exclusive(leaf: Leaf) -> bool {
         if leaf.large {
             table::is_exclusive_large(leaf.entry)
         } else {
