@@ -1,0 +1,340 @@
+//! Descriptors: small numbers for open descriptions.
+
+use crate::open_file::OpenFile;
+use crate::{Error, Result};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use base::sync::SpinLock;
+use core::ops::RangeInclusive;
+
+/// What a descriptor keeps for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExec {
+    /// It stays open in the new program.
+    Keep,
+    /// It is closed (`FD_CLOEXEC`).
+    Close,
+}
+
+const WORD: usize = u64::BITS as usize;
+
+/// The descriptors of a process, shared by its threads.
+pub struct FileTable {
+    slots: SpinLock<Slots>,
+}
+
+#[derive(Clone, Default)]
+struct Slots {
+    files: Vec<Option<Arc<OpenFile>>>,
+    /// A bit for each descriptor in use.
+    used: Vec<u64>,
+    /// A bit for each descriptor that is closed on exec.
+    close_on_exec: Vec<u64>,
+    /// No descriptor below it is free.
+    lowest_free: usize,
+}
+
+impl Slots {
+    #[inline]
+    fn is_used(&self, descriptor: usize) -> bool {
+        self.used
+            .get(descriptor / WORD)
+            .is_some_and(|word| word >> (descriptor % WORD) & 1 != 0)
+    }
+
+    /// The lowest free descriptor from `minimum` on.
+    fn find_free(&self, minimum: usize) -> usize {
+        let start = minimum.max(self.lowest_free);
+        let mut index = start / WORD;
+        let mut mask = !0 << (start % WORD);
+        while let Some(word) = self.used.get(index) {
+            let free = !word & mask;
+            if free != 0 {
+                return index * WORD + free.trailing_zeros() as usize;
+            }
+            (index, mask) = (index + 1, !0);
+        }
+        (index * WORD).max(start)
+    }
+
+    fn grow(&mut self, descriptor: usize) {
+        let words = descriptor / WORD + 1;
+        if self.used.len() < words {
+            self.used.resize(words, 0);
+            self.close_on_exec.resize(words, 0);
+        }
+        if self.files.len() <= descriptor {
+            self.files.resize(descriptor + 1, None);
+        }
+    }
+
+    fn set(
+        &mut self,
+        descriptor: usize,
+        file: Arc<OpenFile>,
+        on_exec: OnExec,
+    ) -> Option<Arc<OpenFile>> {
+        self.grow(descriptor);
+        let (word, bit) = (descriptor / WORD, 1 << (descriptor % WORD));
+        self.used[word] |= bit;
+        match on_exec {
+            OnExec::Close => self.close_on_exec[word] |= bit,
+            OnExec::Keep => self.close_on_exec[word] &= !bit,
+        }
+        if descriptor == self.lowest_free {
+            self.lowest_free += 1;
+        }
+        self.files[descriptor].replace(file)
+    }
+
+    fn take(&mut self, descriptor: usize) -> Option<Arc<OpenFile>> {
+        let file = self.files.get_mut(descriptor)?.take()?;
+        let (word, bit) = (descriptor / WORD, 1 << (descriptor % WORD));
+        self.used[word] &= !bit;
+        self.close_on_exec[word] &= !bit;
+        self.lowest_free = self.lowest_free.min(descriptor);
+        Some(file)
+    }
+}
+
+impl Default for FileTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FileTable {
+    /// A table without descriptors.
+    pub const fn new() -> Self {
+        Self {
+            slots: SpinLock::new(Slots {
+                files: Vec::new(),
+                used: Vec::new(),
+                close_on_exec: Vec::new(),
+                lowest_free: 0,
+            }),
+        }
+    }
+
+    /// A copy of the table for a child process: the same open descriptions under the same numbers.
+    pub fn duplicate(&self) -> Self {
+        let slots = self.slots.lock().clone();
+        Self {
+            slots: SpinLock::new(slots),
+        }
+    }
+
+    /// The open description of a descriptor.
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`].
+    #[inline]
+    pub fn get(&self, descriptor: u32) -> Result<Arc<OpenFile>> {
+        match self.slots.lock().files.get(descriptor as usize) {
+            Some(Some(file)) => Ok(file.clone()),
+            _ => Err(Error::BadDescriptor),
+        }
+    }
+
+    /// Gives `file` the lowest free descriptor. `limit` is `RLIMIT_NOFILE`: one above the highest allowed.
+    ///
+    /// # Errors
+    /// [`Error::TooManyFiles`].
+    pub fn insert(&self, file: Arc<OpenFile>, on_exec: OnExec, limit: u32) -> Result<u32> {
+        self.insert_from(0, file, on_exec, limit)
+    }
+
+    fn insert_from(
+        &self,
+        minimum: u32,
+        file: Arc<OpenFile>,
+        on_exec: OnExec,
+        limit: u32,
+    ) -> Result<u32> {
+        let mut slots = self.slots.lock();
+        let descriptor = slots.find_free(minimum as usize);
+        if descriptor >= limit as usize {
+            // The file is dropped behind the lock, with the arguments.
+            return Err(Error::TooManyFiles);
+        }
+        let former = slots.set(descriptor, file, on_exec);
+        debug_assert!(former.is_none(), "the descriptor was free");
+        Ok(descriptor as u32)
+    }
+
+    /// Gives two files the two lowest free descriptors, or neither (`pipe2`, `socketpair`).
+    ///
+    /// # Errors
+    /// [`Error::TooManyFiles`].
+    pub fn insert_pair(
+        &self,
+        files: [Arc<OpenFile>; 2],
+        on_exec: OnExec,
+        limit: u32,
+    ) -> Result<[u32; 2]> {
+        let [first_file, second_file] = files;
+        let mut slots = self.slots.lock();
+        let first = slots.find_free(0);
+        let second = slots.find_free(first + 1);
+        if second >= limit as usize {
+            drop(slots);
+            return Err(Error::TooManyFiles);
+        }
+        let former = (
+            slots.set(first, first_file, on_exec),
+            slots.set(second, second_file, on_exec),
+        );
+        drop(slots);
+        drop(former);
+        Ok([first as u32, second as u32])
+    }
+
+    /// Frees a descriptor and gives back what it stood for, to be dropped (which closes it if it was the last).
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`].
+    pub fn remove(&self, descriptor: u32) -> Result<Arc<OpenFile>> {
+        let file = self
+            .slots
+            .lock()
+            .take(descriptor as usize)
+            .ok_or(Error::BadDescriptor)?;
+        file.file().flush();
+        Ok(file)
+    }
+
+    /// `dup`, `fcntl(F_DUPFD)`: another descriptor of the same description, the lowest free one from `minimum` on.
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`], [`Error::TooManyFiles`], [`Error::InvalidArgument`] when `minimum` is not below `limit`.
+    pub fn duplicate_from(
+        &self,
+        descriptor: u32,
+        minimum: u32,
+        on_exec: OnExec,
+        limit: u32,
+    ) -> Result<u32> {
+        let file = self.get(descriptor)?;
+        if minimum >= limit {
+            return Err(Error::InvalidArgument);
+        }
+        self.insert_from(minimum, file, on_exec, limit)
+    }
+
+    /// `dup2` and `dup3` with different numbers: makes `target` stand for what `descriptor` stands for; what it
+    /// stood for before is closed. For equal numbers `dup2` only checks and `dup3` fails: the caller's part.
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`], also when `target` is not below `limit`.
+    pub fn duplicate_to(
+        &self,
+        descriptor: u32,
+        target: u32,
+        on_exec: OnExec,
+        limit: u32,
+    ) -> Result<u32> {
+        let file = self.get(descriptor)?;
+        if target >= limit {
+            return Err(Error::BadDescriptor);
+        }
+        let former = self.slots.lock().set(target as usize, file, on_exec);
+        if let Some(former) = former {
+            former.file().flush();
+        }
+        Ok(target)
+    }
+
+    /// Whether a descriptor is closed on exec.
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`].
+    pub fn on_exec(&self, descriptor: u32) -> Result<OnExec> {
+        let slots = self.slots.lock();
+        let descriptor = descriptor as usize;
+        if !slots.is_used(descriptor) {
+            return Err(Error::BadDescriptor);
+        }
+        let closes = slots.close_on_exec[descriptor / WORD] >> (descriptor % WORD) & 1 != 0;
+        Ok(if closes { OnExec::Close } else { OnExec::Keep })
+    }
+
+    /// Says whether a descriptor is closed on exec (`fcntl(F_SETFD)`).
+    ///
+    /// # Errors
+    /// [`Error::BadDescriptor`].
+    pub fn set_on_exec(&self, descriptor: u32, on_exec: OnExec) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let descriptor = descriptor as usize;
+        if !slots.is_used(descriptor) {
+            return Err(Error::BadDescriptor);
+        }
+        let bit = 1 << (descriptor % WORD);
+        match on_exec {
+            OnExec::Close => slots.close_on_exec[descriptor / WORD] |= bit,
+            OnExec::Keep => slots.close_on_exec[descriptor / WORD] &= !bit,
+        }
+        Ok(())
+    }
+
+    /// Closes every descriptor in `range` (`close_range`).
+    pub fn remove_range(&self, range: RangeInclusive<u32>) {
+        let mut next = *range.start() as usize;
+        while let Some(descriptor) = self.next_used(next).filter(|found| range.contains(found)) {
+            // Another thread may have closed it meanwhile.
+            let _ = self.remove(descriptor);
+            next = descriptor as usize + 1;
+        }
+    }
+
+    /// Marks every descriptor in `range` to be closed on exec (`CLOSE_RANGE_CLOEXEC`).
+    pub fn close_range_on_exec(&self, range: RangeInclusive<u32>) {
+        let mut slots = self.slots.lock();
+        for descriptor in *range.start() as usize
+            ..slots
+                .files
+                .len()
+                .min((*range.end() as usize).saturating_add(1))
+        {
+            if slots.is_used(descriptor) {
+                slots.close_on_exec[descriptor / WORD] |= 1 << (descriptor % WORD);
+            }
+        }
+    }
+
+    /// Closes what is to be closed when the process executes a new program.
+    pub fn sweep_on_exec(&self) {
+        loop {
+            let marked = {
+                let slots = self.slots.lock();
+                let word = slots.close_on_exec.iter().position(|word| *word != 0);
+                word.map(|index| {
+                    (index * WORD) as u32 + slots.close_on_exec[index].trailing_zeros()
+                })
+            };
+            let Some(descriptor) = marked else { return };
+            let _ = self.remove(descriptor);
+        }
+    }
+
+    /// Closes everything.
+    pub fn clear(&self) {
+        self.remove_range(0..=u32::MAX);
+    }
+
+    /// The lowest descriptor in use from `start` on: how /proc/PID/fd lists them.
+    pub fn next_used(&self, start: usize) -> Option<u32> {
+        let slots = self.slots.lock();
+        let found = slots.files.get(start..)?.iter().position(Option::is_some)?;
+        Some((start + found) as u32)
+    }
+
+    /// How many descriptors are in use.
+    pub fn count(&self) -> usize {
+        self.slots
+            .lock()
+            .used
+            .iter()
+            .map(|word| word.count_ones() as usize)
+            .sum()
+    }
+}

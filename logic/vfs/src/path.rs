@@ -1,0 +1,291 @@
+//! Walking a path: components, symbolic links, mounts, permissions.
+//!
+//! A [`Walker`] goes to the last component of a path and stops before it, because each operation treats the last one
+//! in its own way; [`Walker::follow`] lets it go on when that one is a link to be followed. Every walk is made of
+//! these two. A component that is cached costs neither an allocation nor a wait.
+
+use crate::dentry::Dentry;
+use crate::inode::LinkTarget;
+use crate::metadata::FileKind;
+use crate::mount::Location;
+use crate::name::{NAME_MAX, PATH_MAX};
+use crate::namespace::Context;
+use crate::{Error, Result};
+use alloc::sync::Arc;
+use core::ops::Range;
+use smallvec::SmallVec;
+
+/// How many symbolic links one walk follows.
+const LINKS_MAX: u32 = 40;
+
+/// A path and where it starts when it is relative: the current directory, or the directory of an `...at` call.
+#[derive(Clone, Copy)]
+pub struct At<'a> {
+    /// Where a relative path starts.
+    pub base: &'a Location,
+    /// The path, without the NUL.
+    pub path: &'a [u8],
+}
+
+impl<'a> At<'a> {
+    /// `path`, seen from `base` when it is relative.
+    pub const fn new(base: &'a Location, path: &'a [u8]) -> Self {
+        Self { base, path }
+    }
+}
+
+/// What to do with a symbolic link at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Go where it leads.
+    Yes,
+    /// Stay on it (`AT_SYMLINK_NOFOLLOW`, `O_NOFOLLOW`).
+    No,
+}
+
+/// What the path's last component is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Last {
+    /// A name; [`Walker::name`] gives its bytes.
+    Name(Range<usize>),
+    /// `.`, or nothing at all behind the root or behind a link to a place: the walk is where it leads.
+    Here,
+    /// `..`: as [`Last::Here`]; told apart because some calls refuse it differently.
+    Parent,
+}
+
+/// The text that is being walked: the caller's, or that of a link.
+#[derive(Clone)]
+enum Text<'a> {
+    Given(&'a [u8]),
+    Link(Arc<[u8]>),
+}
+
+impl Text<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Text::Given(bytes) => bytes,
+            Text::Link(bytes) => bytes,
+        }
+    }
+}
+
+/// A walk along a path.
+pub struct Walker<'a> {
+    context: &'a Context<'a>,
+    /// Where the walk is: the directory that holds the last component, once [`Walker::to_last`] is done.
+    pub position: Location,
+    text: Text<'a>,
+    cursor: usize,
+    /// What is left of the texts around the current one; each has components left.
+    outer: SmallVec<[(Text<'a>, usize); 2]>,
+    links: u32,
+    /// The last component must be a directory: a slash follows it.
+    pub wants_directory: bool,
+}
+
+impl<'a> Walker<'a> {
+    /// A walk along `at.path` that has not begun.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an empty path, [`Error::NameTooLong`].
+    pub fn new(context: &'a Context<'a>, at: At<'a>) -> Result<Self> {
+        if at.path.is_empty() {
+            return Err(Error::NotFound);
+        }
+        if at.path.len() >= PATH_MAX {
+            return Err(Error::NameTooLong);
+        }
+        let start = if at.path[0] == b'/' {
+            context.root
+        } else {
+            at.base
+        };
+        Ok(Self {
+            context,
+            position: start.clone(),
+            text: Text::Given(at.path),
+            cursor: 0,
+            outer: SmallVec::new(),
+            links: 0,
+            wants_directory: false,
+        })
+    }
+
+    /// The bytes of the last component, which [`Walker::to_last`] has found.
+    pub fn name(&self, range: &Range<usize>) -> &[u8] {
+        &self.text.bytes()[range.clone()]
+    }
+
+    /// Goes to the directory of the last component.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::AccessDenied`], [`Error::TooManySymbolicLinks`],
+    /// [`Error::NameTooLong`], and what the file systems find.
+    pub async fn to_last(&mut self) -> Result<Last> {
+        loop {
+            let (range, last) = self.next_component();
+            if range.is_empty() {
+                // Nothing but slashes: `/`, or a link to it, or one to a place.
+                return Ok(Last::Here);
+            }
+            let name = &self.text.bytes()[range.clone()];
+            if name.len() > NAME_MAX {
+                return Err(Error::NameTooLong);
+            }
+            self.check_searchable()?;
+            if name[0] == b'.' && matches!(name, b"." | b"..") {
+                let up = name.len() == 2;
+                if up {
+                    self.position = self.position.parent(self.context.root);
+                }
+                if last {
+                    return Ok(if up { Last::Parent } else { Last::Here });
+                }
+                continue;
+            }
+            if last {
+                return Ok(Last::Name(range));
+            }
+            let dentry = match self.position.dentry.cached_child(name) {
+                Some(dentry) => dentry,
+                None => self.position.dentry.child(name).await?,
+            };
+            match dentry.kind() {
+                FileKind::Directory => self.enter(dentry),
+                FileKind::SymbolicLink => self.follow(&dentry).await?,
+                _ => return Err(Error::NotDirectory),
+            }
+        }
+    }
+
+    /// Goes into a child of the current directory, and into what is mounted there.
+    #[inline]
+    fn enter(&mut self, dentry: Arc<Dentry>) {
+        let crosses = dentry.is_mount_point();
+        self.position.dentry = dentry;
+        if crosses {
+            self.position = self.position.clone().cross_mounts();
+        }
+    }
+
+    /// Takes a symbolic link of the current directory. Then [`Walker::to_last`] goes on.
+    ///
+    /// # Errors
+    /// [`Error::TooManySymbolicLinks`], [`Error::NotFound`] for an empty link, and what the file system finds.
+    pub async fn follow(&mut self, link: &Arc<Dentry>) -> Result<()> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Error::TooManySymbolicLinks);
+        }
+        match link.inode().link_target().await? {
+            LinkTarget::Path(target) => {
+                match target.first() {
+                    None => return Err(Error::NotFound),
+                    Some(b'/') => self.position = self.context.root.clone(),
+                    Some(_) => {}
+                }
+                let rest = (
+                    core::mem::replace(&mut self.text, Text::Link(target)),
+                    self.cursor,
+                );
+                self.cursor = 0;
+                if rest.1 < rest.0.bytes().len() {
+                    self.outer.push(rest);
+                }
+            }
+            LinkTarget::Location(location) => {
+                self.position = location;
+                // What is left goes on from there, like behind a name; nothing left means: there.
+                if self.cursor >= self.text.bytes().len() {
+                    self.text = Text::Given(b"");
+                    self.cursor = 0;
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The next component and whether it is the last; empty when there is none. Notices slashes behind the last.
+    #[inline]
+    fn next_component(&mut self) -> (Range<usize>, bool) {
+        loop {
+            let bytes = self.text.bytes();
+            let start = skip_slashes(bytes, self.cursor);
+            let mut end = start;
+            while end < bytes.len() && bytes[end] != b'/' {
+                end += 1;
+            }
+            let rest = skip_slashes(bytes, end);
+            let exhausted = rest == bytes.len();
+            if start == end {
+                // Only slashes in a link's text, or a link to a place: go on with what is around it.
+                match self.outer.pop() {
+                    Some((text, cursor)) => (self.text, self.cursor) = (text, cursor),
+                    None => return (start..end, true),
+                }
+                continue;
+            }
+            self.cursor = rest;
+            if !exhausted {
+                return (start..end, false);
+            }
+            if self.outer.is_empty() {
+                self.wants_directory |= rest > end;
+                return (start..end, true);
+            }
+            // The end of a link's text, with more around it: not the last of the walk.
+            return (start..end, false);
+        }
+    }
+
+    #[inline]
+    fn check_searchable(&self) -> Result<()> {
+        let dentry = &self.position.dentry;
+        if dentry.kind() != FileKind::Directory {
+            // A base that is no directory, or a link to such a place with more path behind it.
+            return Err(Error::NotDirectory);
+        }
+        self.context
+            .credentials
+            .check_search(|| dentry.inode().ownership())
+    }
+
+    /// Steps onto the last component: the place that the whole path names, links followed if asked.
+    ///
+    /// # Errors
+    /// As [`Walker::to_last`].
+    pub async fn to_end(&mut self, follow: Follow) -> Result<()> {
+        loop {
+            let Last::Name(range) = self.to_last().await? else {
+                break;
+            };
+            let name = &self.text.bytes()[range];
+            let dentry = match self.position.dentry.cached_child(name) {
+                Some(dentry) => dentry,
+                None => self.position.dentry.child(name).await?,
+            };
+            if dentry.kind() == FileKind::SymbolicLink
+                && (follow == Follow::Yes || self.wants_directory)
+            {
+                self.follow(&dentry).await?;
+                continue;
+            }
+            self.enter(dentry);
+            break;
+        }
+        if self.wants_directory && self.position.kind() != FileKind::Directory {
+            return Err(Error::NotDirectory);
+        }
+        Ok(())
+    }
+}
+
+#[inline]
+fn skip_slashes(bytes: &[u8], mut cursor: usize) -> usize {
+    while cursor < bytes.len() && bytes[cursor] == b'/' {
+        cursor += 1;
+    }
+    cursor
+}
