@@ -5,10 +5,12 @@
 //! Nothing here touches a CSR; what the hart itself does for interrupts (`stopei`, `sie`) is the architecture's.
 #![no_std]
 
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 pub mod aplic;
+pub mod entropy;
 pub mod finisher;
 pub mod imsic;
 pub mod interrupt;
@@ -17,3 +19,4 @@ pub mod mmio;
 pub mod plic;
 pub mod rtc;
 pub mod uart16550;
+pub mod virtio;

@@ -262,6 +262,10 @@ pub struct Aplic {
 
 /// How an APLIC tells the harts of an interrupt.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is no heap yet when it is made, and there are at most four"
+)]
 pub enum Delivery {
     /// By a message to the interrupt file of a hart.
     Message,

@@ -7,6 +7,8 @@
     reason = "registers are raw memory; drivers see only the checked face of it"
 )]
 
+pub mod dma;
+
 use crate::machine::{Machine, Region};
 use arrayvec::ArrayVec;
 use base::address::PhysicalAddress;
@@ -147,10 +149,8 @@ impl Registers {
             return None;
         }
         // SAFETY: `offset` is inside the device.
-        Some(Registers {
-            base: unsafe { self.base.add(offset) },
-            size,
-        })
+        let base = unsafe { self.base.add(offset) };
+        Some(Registers { base, size })
     }
 
     #[inline]
@@ -181,6 +181,12 @@ pub(crate) mod fake {
     use super::Registers;
     use core::ptr::NonNull;
     use std::vec;
+
+    /// The memory at a physical address of the pretended RAM, as a device sees it.
+    pub(crate) fn device_view(region: crate::machine::Region) -> Registers {
+        // SAFETY: the pretended RAM is nobody's; that the region is in it is checked by the direct map.
+        unsafe { Registers::new(region) }
+    }
 
     /// Zeroed registers, `size` bytes. Never freed, as copies may be anywhere.
     pub(crate) fn registers(size: usize) -> Registers {
