@@ -1,6 +1,6 @@
 //! The hardware as a hosted test sees it: threads for harts, a block of zeroed memory for RAM.
 
-use crate::address::{PAGE_SIZE, PhysicalAddress};
+use crate::address::{LARGE_PAGE_SIZE, PhysicalAddress};
 use alloc::alloc::{Layout, alloc_zeroed};
 use core::cell::Cell;
 use std::sync::OnceLock;
@@ -46,11 +46,12 @@ pub(super) fn __asyncos_now_ns() -> u64 {
 pub(super) fn __asyncos_direct_map(address: PhysicalAddress) -> *mut u8 {
     assert!(address.value() < MEMORY_SIZE, "{address:?} is outside the pretended RAM");
     let base = MEMORY.get_or_init(|| {
-        let layout = Layout::from_size_align(MEMORY_SIZE, PAGE_SIZE).expect("a constant, valid layout");
+        // Aligned by hand: an aligned allocation would be zeroed by writing, and so take all its pages at once.
+        let layout = Layout::from_size_align(MEMORY_SIZE + LARGE_PAGE_SIZE, 1).expect("a constant, valid layout");
         // SAFETY: the layout has a size. The block is never freed.
         let block = unsafe { alloc_zeroed(layout) };
         assert!(!block.is_null(), "no memory for the pretended RAM");
-        block as usize
+        (block as usize).next_multiple_of(LARGE_PAGE_SIZE)
     });
     (base + address.value()) as *mut u8
 }

@@ -12,7 +12,6 @@ use crate::frames::{self, FRAMES_PER_LARGE, Frame, LargeFrame};
 use crate::page_table::{Leaf, PageTable};
 use alloc::sync::Arc;
 use base::address::{LARGE_PAGE_SIZE, PAGE_SIZE, VirtualAddress};
-use base::operation::Operation;
 use base::{Error, Result};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -97,12 +96,13 @@ impl AddressSpace {
         let mut layout = self.layout.try_lock()?;
         match self.step(&mut layout, address, access) {
             Step::Done(result) => Some(result),
-            Step::Page(wanted) => match wanted.object.page(wanted.index, wanted.access) {
-                Operation::Ready(page) => {
-                    Some(self.install(&mut layout, address, access, &wanted, page))
+            Step::Page(wanted) => {
+                if wanted.access == Access::Write && wanted.object.tracks_writes() {
+                    return None;
                 }
-                _ => None,
-            },
+                let page = wanted.object.cached_page(wanted.index)?;
+                Some(self.install(&mut layout, address, access, &wanted, Ok(page)))
+            }
         }
     }
 

@@ -129,6 +129,11 @@ impl MappedObject for SharedMemory {
         self.length
     }
 
+    fn cached_page(&self, index: u64) -> Option<Frame> {
+        let address = VirtualAddress::new(index as usize * PAGE_SIZE);
+        self.pages.lock().share(address).map(|(frame, _)| frame)
+    }
+
     fn tracks_writes(&self) -> bool {
         false
     }

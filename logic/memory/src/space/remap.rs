@@ -44,6 +44,9 @@ impl AddressSpace {
             return Err(Error::InvalidArgument);
         }
         let range = page_range(old, old_length, Error::BadAddress)?;
+        if let Remap::To(target) = how {
+            check_target(target, new_length, &range)?;
+        }
         let mut layout = self.layout.lock().await;
         layout.areas.reserve(4)?;
         let index = layout.areas.find(range.start).ok_or(Error::BadAddress)?;
@@ -51,9 +54,7 @@ impl AddressSpace {
         if old_length == 0 && (area.sharing == Sharing::Private || how == Remap::InPlace) {
             return Err(Error::InvalidArgument);
         }
-        if let Remap::To(target) = how {
-            check_target(target, new_length, &range)?;
-        } else if old_length >= new_length {
+        if !matches!(how, Remap::To(_)) && old_length >= new_length {
             self.unmap_locked(&mut layout, &(range.start + new_length..range.end))?;
             return Ok(old);
         }

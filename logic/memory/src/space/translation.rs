@@ -56,9 +56,10 @@ pub const MAX_SPACE_IDS: usize = 1 << 14;
 
 /// Ids are given in order, so that none is used twice before everything was flushed once.
 struct Ids {
+    /// Held by a space, or not flushed since.
     used: [u64; MAX_SPACE_IDS / 64],
-    /// Came back while everything was being flushed, so that they may be used only after the next time.
-    late: [u64; MAX_SPACE_IDS / 64],
+    /// Came back, and may be given again after the next flush of everything.
+    returned: [u64; MAX_SPACE_IDS / 64],
     flushing: bool,
     next: usize,
     limit: usize,
@@ -68,42 +69,35 @@ impl Ids {
     const fn new(limit: usize) -> Self {
         Self {
             used: [0; MAX_SPACE_IDS / 64],
-            late: [0; MAX_SPACE_IDS / 64],
+            returned: [0; MAX_SPACE_IDS / 64],
             flushing: false,
             next: 1,
             limit,
         }
     }
 
-    fn is_used(&self, id: usize) -> bool {
-        self.used[id / 64] & (1 << (id % 64)) != 0
-    }
-
-    /// A free id from `next` on.
+    /// The next id that is not used.
     fn take(&mut self) -> Option<usize> {
-        let id = (self.next..self.limit).find(|&id| !self.is_used(id))?;
+        let is_used = |&id: &usize| self.used[id / 64] & (1 << (id % 64)) != 0;
+        let found = (self.next..self.limit).find(|id| !is_used(id));
+        self.next = found.map_or(self.limit, |id| id + 1);
+        let id = found?;
         self.used[id / 64] |= 1 << (id % 64);
-        self.next = id + 1;
         Some(id)
     }
 
     fn give_back(&mut self, id: usize) {
-        let bits = if self.flushing {
-            &mut self.late
-        } else {
-            &mut self.used
-        };
-        bits[id / 64] ^= 1 << (id % 64);
+        self.returned[id / 64] |= 1 << (id % 64);
     }
 
-    /// All ids were given once: those that came back can be given again after a flush of everything, which the caller
-    /// makes if this says so. Who needs an id meanwhile does without.
+    /// All ids were given once: those that came back by now can be given again after a flush of everything, which the
+    /// caller makes if this says so. Who needs an id meanwhile does without.
     fn begin_round(&mut self) -> bool {
-        if self.flushing || self.limit <= 1 {
+        if self.flushing || self.returned.iter().all(|&bits| bits == 0) {
             return false;
         }
-        for (used, late) in self.used.iter_mut().zip(&mut self.late) {
-            *used &= !core::mem::take(late);
+        for (used, returned) in self.used.iter_mut().zip(&mut self.returned) {
+            *used &= !core::mem::take(returned);
         }
         self.flushing = true;
         true
