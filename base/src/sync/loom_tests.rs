@@ -1,20 +1,52 @@
 //! Every interleaving of small scenes on the locks and queues, tried by loom.
 
 use super::atomic::{AtomicU32, AtomicUsize, Ordering};
-use super::{Mutex, OnceCell, RwLock, Semaphore, SpinLock, TryReceiveError, WaitQueue, Waiter, channel};
+use super::cell::DataCell;
+use super::spin_lock::RawSpinLock;
+use super::{Mutex, OnceCell, RwLock, Semaphore, TryReceiveError, WaitQueue, Waiter, channel};
+use alloc::boxed::Box;
+use alloc::task::Wake;
 use core::future::poll_fn;
+use core::mem::ManuallyDrop;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
-use loom::future::block_on;
-use loom::sync::Arc;
+use loom::sync::{Arc, Condvar, Mutex as BlockingMutex};
 use loom::thread;
-use std::boxed::Box;
 
 /// Runs the model with up to three forced switches an execution: enough for every known lost wake-up, and it ends.
 fn model(scene: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(3);
     builder.check(scene);
+}
+
+/// Wakes a thread. Unlike with loom's own `block_on`, nothing is polled without a reason, so that fewer executions suffice.
+struct ThreadWaker {
+    notified: BlockingMutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for ThreadWaker {
+    fn wake(self: alloc::sync::Arc<Self>) {
+        *self.notified.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let thread =
+        alloc::sync::Arc::new(ThreadWaker { notified: BlockingMutex::new(false), changed: Condvar::new() });
+    let waker = thread.clone().into();
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let mut notified = thread.notified.lock().unwrap();
+        while !core::mem::replace(&mut *notified, false) {
+            notified = thread.changed.wait(notified).unwrap();
+        }
+    }
 }
 
 fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -24,15 +56,28 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 #[test]
 fn spin_lock_excludes() {
     model(|| {
-        let lock = Arc::new(SpinLock::new(0));
-        let other = lock.clone();
-        let thread = thread::spawn(move || *other.lock() += 1);
-        if let Some(mut value) = lock.try_lock() {
-            *value += 10;
+        let shared = Arc::new((RawSpinLock::new(), DataCell::new(0)));
+        let add = |shared: &(RawSpinLock, DataCell<i32>)| {
+            // SAFETY: what is tested; loom reports any unordered access.
+            unsafe { *shared.1.pointer_exclusive() += 1 };
+            shared.0.unlock();
+        };
+        let other = shared.clone();
+        let thread = thread::spawn(move || {
+            other.0.lock();
+            add(&other);
+        });
+        let mut expected = 2;
+        if shared.0.try_lock() {
+            add(&shared);
+            expected += 1;
         }
-        *lock.lock() += 1;
+        shared.0.lock();
+        add(&shared);
         thread.join().unwrap();
-        assert!(matches!(*lock.lock(), 2 | 12));
+        shared.0.lock();
+        // SAFETY: the lock is held.
+        assert_eq!(unsafe { *shared.1.pointer_shared() }, expected);
     });
 }
 
@@ -80,7 +125,8 @@ fn checker_finds_the_lost_wake_up_of_a_waiter_that_looks_once() {
             other.1.store(1, Ordering::Relaxed);
             other.0.wake_one();
         });
-        let mut waiter = Box::pin(Waiter::new(&shared.0));
+        // Never dropped: nothing of loom's may be touched while its report of the deadlock unwinds.
+        let mut waiter = ManuallyDrop::new(Box::pin(Waiter::new(&shared.0)));
         block_on(poll_fn(|context| {
             if shared.1.load(Ordering::Relaxed) != 0 {
                 return Poll::Ready(());
@@ -88,7 +134,6 @@ fn checker_finds_the_lost_wake_up_of_a_waiter_that_looks_once() {
             waiter.as_mut().register(context.waker());
             Poll::Pending
         }));
-        drop(waiter);
         thread.join().unwrap();
     });
 }
@@ -130,6 +175,33 @@ fn dropped_waiter_passes_its_wake_up_on() {
         drop(dropped);
         other.join().unwrap();
         waker.join().unwrap();
+    });
+}
+
+/// As many tokens as waiters, each polled now and then without a reason. (The first version of `WaitUntil` kept a wake-up
+/// that came while it took another waiter's token; this scene found it.)
+#[test]
+fn unasked_polls_lose_no_token() {
+    model(|| {
+        let shared = Arc::new((WaitQueue::new(), AtomicU32::new(0)));
+        let take = |shared: Arc<(WaitQueue, AtomicU32)>| {
+            loom::future::block_on(shared.0.wait_until(|| {
+                let taken = shared.1.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |n| n.checked_sub(1));
+                taken.ok()
+            }));
+        };
+        let other = shared.clone();
+        let other = thread::spawn(move || take(other));
+        let giver = shared.clone();
+        let giver = thread::spawn(move || {
+            for _ in 0..2 {
+                giver.1.fetch_add(1, Ordering::AcqRel);
+                giver.0.wake_one();
+            }
+        });
+        take(shared.clone());
+        other.join().unwrap();
+        giver.join().unwrap();
     });
 }
 

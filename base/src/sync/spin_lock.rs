@@ -13,6 +13,73 @@ use core::ops::{Deref, DerefMut};
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 
+/// The algorithm without the data.
+pub(super) struct RawSpinLock {
+    // A word, not a byte: RISC-V's exchange works on words, a byte would take a masked loop.
+    state: AtomicU32,
+}
+
+impl RawSpinLock {
+    const_unless_loom! {
+        pub fn new() -> Self {
+            Self { state: AtomicU32::new(FREE) }
+        }
+    }
+
+    #[inline(always)]
+    pub fn lock(&self) {
+        if !self.try_lock() {
+            self.lock_contended();
+        }
+    }
+
+    #[inline(always)]
+    pub fn try_lock(&self) -> bool {
+        self.state.swap(HELD, Ordering::Acquire) == FREE
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_contended(&self) {
+        loop {
+            // A model checker would explore how often one can look in vain, which is without end.
+            #[cfg(not(loom))]
+            while self.is_locked() {
+                spin_hint();
+            }
+            #[cfg(loom)]
+            spin_hint();
+            if self.try_lock() {
+                return;
+            }
+        }
+    }
+
+    #[inline(always)]
+    pub fn unlock(&self) {
+        #[cfg(not(loom))]
+        self.state.store(FREE, Ordering::Release);
+        // Loom may order a plain store before an exchange that preceded it, and then spin for ever.
+        #[cfg(loom)]
+        self.state.swap(FREE, Ordering::Release);
+    }
+
+    #[cfg_attr(
+        loom,
+        expect(dead_code, reason = "only the model of the algorithm itself uses this lock there")
+    )]
+    pub fn is_locked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != FREE
+    }
+}
+
+// Everything that is built on spin locks is model-checked on a lock that blocks: the checker need not try out how long
+// each hart spins. The algorithm above has a model of its own.
+#[cfg(not(loom))]
+use RawSpinLock as Exclusion;
+#[cfg(loom)]
+type Exclusion = loom::sync::Mutex<()>;
+
 /// Data that one hart at a time may touch, for a few instructions, with preemption off.
 ///
 /// A coroutine that kept the guard across an `.await` could not be spawned:
@@ -28,8 +95,7 @@ const HELD: u32 = 1;
 /// });
 /// ```
 pub struct SpinLock<T: ?Sized> {
-    // A word, not a byte: RISC-V's exchange works on words, a byte would take a masked loop.
-    state: AtomicU32,
+    exclusion: Exclusion,
     data: DataCell<T>,
 }
 
@@ -39,11 +105,16 @@ unsafe impl<T: ?Sized + Send> Send for SpinLock<T> {}
 unsafe impl<T: ?Sized + Send> Sync for SpinLock<T> {}
 
 impl<T> SpinLock<T> {
-    const_unless_loom! {
-        /// A free lock around `value`.
-        pub fn new(value: T) -> Self {
-            Self { state: AtomicU32::new(FREE), data: DataCell::new(value) }
-        }
+    #[cfg(not(loom))]
+    /// A free lock around `value`.
+    pub const fn new(value: T) -> Self {
+        Self { exclusion: Exclusion::new(), data: DataCell::new(value) }
+    }
+
+    #[cfg(loom)]
+    /// A free lock around `value`.
+    pub fn new(value: T) -> Self {
+        Self { exclusion: Exclusion::new(()), data: DataCell::new(value) }
     }
 
     /// The data, when nobody shares the lock any more.
@@ -59,38 +130,30 @@ impl<T: ?Sized> SpinLock<T> {
     #[inline(always)]
     pub fn lock(&self) -> SpinGuard<'_, T> {
         let preempt = PreemptGuard::new();
-        if self.state.swap(HELD, Ordering::Acquire) != FREE {
-            self.lock_contended();
+        #[cfg(not(loom))]
+        self.exclusion.lock();
+        SpinGuard {
+            lock: self,
+            #[cfg(loom)]
+            _exclusion: self.exclusion.lock().expect("a model that panics has failed anyway"),
+            _preempt: preempt,
         }
-        self.guard(preempt)
     }
 
     /// Takes the lock if it is free.
     #[inline(always)]
     pub fn try_lock(&self) -> Option<SpinGuard<'_, T>> {
         let preempt = PreemptGuard::new();
-        let taken = self.state.swap(HELD, Ordering::Acquire) == FREE;
-        taken.then(|| self.guard(preempt))
-    }
-
-    #[inline(always)]
-    fn guard(&self, preempt: PreemptGuard) -> SpinGuard<'_, T> {
+        #[cfg(not(loom))]
+        self.exclusion.try_lock().then_some(())?;
         #[cfg(loom)]
-        self.data.pointer_exclusive();
-        SpinGuard { lock: self, _preempt: preempt }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lock_contended(&self) {
-        loop {
-            while self.state.load(Ordering::Relaxed) != FREE {
-                spin_hint();
-            }
-            if self.state.swap(HELD, Ordering::Acquire) == FREE {
-                return;
-            }
-        }
+        let taken = self.exclusion.try_lock().ok()?;
+        Some(SpinGuard {
+            lock: self,
+            #[cfg(loom)]
+            _exclusion: taken,
+            _preempt: preempt,
+        })
     }
 
     /// The data, for one who has the lock to itself.
@@ -99,14 +162,15 @@ impl<T: ?Sized> SpinLock<T> {
     }
 
     /// Whether somebody holds the lock now; for assertions and for reports after a panic.
+    #[cfg(not(loom))]
     pub fn is_locked(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != FREE
+        self.exclusion.is_locked()
     }
 }
 
 impl<T: ?Sized> fmt::Debug for SpinLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SpinLock").field("locked", &self.is_locked()).finish_non_exhaustive()
+        f.debug_struct("SpinLock").finish_non_exhaustive()
     }
 }
 
@@ -120,6 +184,8 @@ impl<T: Default> Default for SpinLock<T> {
 #[must_use = "the lock is free again as soon as the guard is dropped"]
 pub struct SpinGuard<'a, T: ?Sized> {
     lock: &'a SpinLock<T>,
+    #[cfg(loom)]
+    _exclusion: loom::sync::MutexGuard<'a, ()>,
     // Dropped after `Drop::drop` has freed the lock: a holder is never preempted.
     _preempt: PreemptGuard,
 }
@@ -145,8 +211,7 @@ impl<T: ?Sized> DerefMut for SpinGuard<'_, T> {
 impl<T: ?Sized> Drop for SpinGuard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        #[cfg(loom)]
-        self.lock.data.pointer_exclusive();
-        self.lock.state.store(FREE, Ordering::Release);
+        #[cfg(not(loom))]
+        self.lock.exclusion.unlock();
     }
 }

@@ -4,6 +4,10 @@
 //! `waiting`), passes a full fence and looks again. The waker changes the condition, passes a full fence and looks at
 //! `waiting`. Whichever fence comes first, one of the two sees what the other did. So waking an empty queue is a fence
 //! and a load, and the condition may be guarded by anything: an atomic, a spin lock, the waiter's own data.
+//!
+//! With `wake_one`, where each wake-up announces one thing that one waiter can take, this holds besides: while something
+//! is there to be taken and somebody waits, a wake-up is on its way. Hence a waiter that was chosen either looks once
+//! more after that, or passes the wake-up on; having found something by itself is no reason to keep it.
 
 use super::atomic::{AtomicU32, Ordering, fence};
 use super::spin_lock::SpinLock;
@@ -242,22 +246,36 @@ impl<Q: QueueHandle> Waiter<Q> {
         true
     }
 
+    /// Uses up a notification, if there is one; returns whether there was. A wake-up is used up *before* the condition
+    /// is looked at: one that arrives later may announce something else than what is found there.
+    #[inline]
+    pub fn take_notification(self: Pin<&mut Self>) -> bool {
+        let notified = self.is_notified();
+        if notified {
+            self.node.reset();
+        }
+        notified
+    }
+
     /// `Ready` once for each notification; enters the queue otherwise.
     pub fn poll_notified(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if !self.is_notified() {
-            self.as_mut().register(context.waker());
-        }
-        if self.is_notified() {
-            self.node.reset();
+        if self.as_mut().take_notification() {
             return Poll::Ready(());
         }
+        self.as_mut().register(context.waker());
         Poll::Pending
     }
 
-    /// Leaves the queue, and uses up a notification that came meanwhile: the caller has what it waited for.
+    /// Leaves the queue. A wake-up that was meant for one and came since the last look is passed on.
+    #[inline]
     pub fn deregister(self: Pin<&mut Self>) {
-        if self.node.state() != NodeState::Detached {
-            self.leave();
+        self.into_ref().get_ref().leave_and_pass_on();
+    }
+
+    #[inline]
+    fn leave_and_pass_on(&self) {
+        if self.node.state() != NodeState::Detached && self.leave() {
+            self.queue.queue().wake_one();
         }
     }
 
@@ -285,9 +303,7 @@ impl<Q: QueueHandle> Waiter<Q> {
 impl<Q: QueueHandle> Drop for Waiter<Q> {
     #[inline]
     fn drop(&mut self) {
-        if self.node.state() != NodeState::Detached && self.leave() {
-            self.queue.queue().wake_one();
-        }
+        self.leave_and_pass_on();
     }
 }
 
@@ -308,13 +324,15 @@ impl<T, F: FnMut() -> Option<T>> Future for WaitUntil<'_, F> {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.waiter), &mut this.check)
         };
+        // Taken first: should this look find what it announced, it is used up. A notification that comes after it and
+        // before leaving the queue is for something else, perhaps, and is passed on.
+        waiter.as_mut().take_notification();
         let mut value = check();
         if value.is_none() && waiter.as_mut().register(context.waker()) {
             value = check();
         }
         match value {
             Some(value) => {
-                // A notification that came meanwhile announced what was just taken: it is used up, not passed on.
                 waiter.deregister();
                 Poll::Ready(value)
             }
