@@ -89,3 +89,47 @@ pub unsafe extern "C" fn resume(stack_pointer: usize, value: usize) -> ! {
         "ret",
     )
 }
+
+/// The frame pointer of the caller.
+#[inline(always)]
+pub fn frame_pointer() -> usize {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mv {}, s0", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+/// The return addresses on a stack, found by following frame pointers (the kernel is compiled with them).
+pub struct Backtrace {
+    frame: usize,
+}
+
+impl Backtrace {
+    /// Begins with the function whose frame pointer this is.
+    pub fn from(frame: usize) -> Self {
+        Self { frame }
+    }
+}
+
+impl Iterator for Backtrace {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let frame = self.frame;
+        // A frame pointer lies on a stack: in the stacks' region or in the image, aligned, not in the guard.
+        let plausible = frame.is_multiple_of(8) && frame.wrapping_sub(16) >> STACK_SHIFT & 1 == 1;
+        let on_stack = frame >= crate::boot::STACK_REGION && frame < crate::boot::STACK_REGION + BACKTRACE_REGION
+            || frame > crate::boot::IMAGE_REGION;
+        if !plausible || !on_stack {
+            return None;
+        }
+        // SAFETY: inside a mapped stack, as far as anybody can tell after a panic; the frame's last two words.
+        let (return_address, previous) =
+            unsafe { (((frame - 8) as *const usize).read(), ((frame - 16) as *const usize).read()) };
+        // Stacks grow down: a caller's frame lies higher, or the chain is broken.
+        self.frame = if previous > frame && previous - frame < STACK_SIZE { previous } else { 0 };
+        (return_address != 0).then_some(return_address)
+    }
+}
+
+const BACKTRACE_REGION: usize = 256 * SLOT_SIZE;

@@ -1,0 +1,410 @@
+//! The executor: on each hart one loop that takes the best ready coroutine and polls it.
+//!
+//! # Stacks
+//! The loop runs on whatever stack the hart has; polls are calls on that stack, so that a coroutine that waits owns none.
+//! When a more important coroutine becomes ready while the kernel itself runs a coroutine, the interrupt handler
+//! preempts it ([`preempt_if_due`]):
+//!
+//! 1. it takes a free stack and changes to it, leaving the poll, its interrupted registers and the loop below it as they are;
+//! 2. on the new stack, when nothing runs on the old one any more, it queues the coroutine at the front of its priority;
+//! 3. it enters a fresh loop.
+//!
+//! Whoever takes the preempted coroutine from the queue, on whichever hart, leaves its own stack to the pool and changes
+//! to the coroutine's ([`resume`]): the interrupt handler returns, the poll goes on, and when it ends the old loop
+//! goes on as the loop of the hart where it is now. A user thread that is preempted in user mode needs none of this: the trap
+//! has already brought it back to its coroutine, which yields.
+//!
+//! # When is something preempted
+//! A wake-up puts the coroutine into a queue under its lock, then compares with what runs on that hart: if the new one is
+//! above, the hart is interrupted, also when it is the hart of the waker, so that the answer is always the same
+//! interrupt. The handler compares again and preempts. So the bound is one interrupt plus the longest stretch with
+//! preemption off; see `docs/preemption.md`.
+
+use crate::hart::{self, Hart};
+use crate::{interrupts, stacks, time};
+use arch_riscv64 as arch;
+use base::Result;
+use base::hal::{PreemptGuard, now_ns};
+use base::sync::atomic::{AtomicUsize, Ordering};
+use base::task::{Outcome, Priority, Runnable, Started, SuspendedPoll, Task, TaskPointer, TaskRef};
+use core::future::poll_fn;
+use core::task::Poll;
+use sched::decision::{HartView, choose_target, choose_victim, should_preempt, time_slice_needed};
+use sched::Links;
+
+/// How long a coroutine runs while an equally important one waits.
+pub const TIME_SLICE_NS: u64 = 5_000_000;
+
+/// How many candidates a thief looks at.
+const STEAL_LIMIT: usize = 16;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// The ready queues' links are in the coroutines themselves.
+struct TaskLinks;
+
+impl Links for TaskLinks {
+    type Id = TaskPointer;
+
+    #[inline(always)]
+    fn next(&self, id: TaskPointer) -> Option<TaskPointer> {
+        id.next()
+    }
+    #[inline(always)]
+    fn set_next(&self, id: TaskPointer, next: Option<TaskPointer>) {
+        id.set_next(next);
+    }
+    #[inline(always)]
+    fn previous(&self, id: TaskPointer) -> Option<TaskPointer> {
+        id.previous()
+    }
+    #[inline(always)]
+    fn set_previous(&self, id: TaskPointer, previous: Option<TaskPointer>) {
+        id.set_previous(previous);
+    }
+}
+
+/// Counts a coroutine for as long as its future lives.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How many coroutines there are.
+pub fn live_coroutines() -> usize {
+    LIVE.load(Ordering::Relaxed)
+}
+
+/// Makes a coroutine that runs once the result is scheduled ([`Runnable::schedule`]).
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn prepare(
+    priority: Priority,
+    future: impl Future<Output = ()> + Send + 'static,
+) -> Result<(Runnable, TaskRef)> {
+    let counted = Counted::new();
+    let future = async move {
+        let _counted = counted;
+        future.await;
+    };
+    Task::try_new(future, priority, schedule)
+}
+
+/// Starts a coroutine.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn spawn(priority: Priority, future: impl Future<Output = ()> + Send + 'static) -> Result<TaskRef> {
+    let (runnable, task) = prepare(priority, future)?;
+    runnable.schedule();
+    Ok(task)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Position {
+    Front,
+    Back,
+}
+
+/// Queues a coroutine where it should run, and sees to it that it runs when it should.
+fn schedule(runnable: Runnable) {
+    let guard = PreemptGuard::new();
+    let here = guard.hart_index();
+    let target = target_for(&runnable, here);
+    let priority = enqueue(target, runnable, Position::Back);
+    match target.running() {
+        Some(running) if !should_preempt(running, Some(priority)) => {
+            if running == priority && !target.slice_armed.swap(true, Ordering::AcqRel) {
+                begin_slice(target, here);
+            }
+        }
+        _ => interrupt_hart(target, here),
+    }
+}
+
+fn target_for(runnable: &Runnable, here: usize) -> &'static Hart {
+    let harts = hart::online();
+    if let [only] = harts {
+        return only;
+    }
+    let views = views(harts);
+    let choice = choose_target(runnable.priority(), here, here, &views[..harts.len()]).hart;
+    if runnable.may_run_on(choice) {
+        return &harts[choice];
+    }
+    let allowed = harts.iter().find(|hart| runnable.may_run_on(hart.index()));
+    allowed.unwrap_or(&harts[choice])
+}
+
+fn views(harts: &[Hart]) -> [HartView; hart::MAX_HARTS] {
+    let mut views = [HartView { running: None, best_ready: None, ready_count: 0 }; hart::MAX_HARTS];
+    for (view, hart) in views.iter_mut().zip(harts) {
+        *view = hart.view();
+    }
+    views
+}
+
+#[inline]
+fn enqueue(target: &Hart, runnable: Runnable, position: Position) -> Priority {
+    let task = runnable.into_pointer();
+    let mut ready = target.ready.lock();
+    let priority = task.enqueued(target.index());
+    match position {
+        Position::Front => ready.push_front(&TaskLinks, task, priority),
+        Position::Back => ready.push_back(&TaskLinks, task, priority),
+    }
+    target.publish_ready(&ready);
+    priority
+}
+
+/// Changes the priority of a coroutine in whatever state it is; a queued one is moved at once.
+pub fn set_priority(task: &TaskRef, priority: Priority) {
+    let Some(queue) = task.set_priority(priority) else { return };
+    let guard = PreemptGuard::new();
+    let target = hart::by_index(queue);
+    let mut ready = target.ready.lock();
+    if task.queue() != Some(queue) {
+        // It was taken meanwhile; the next push reads the new priority.
+        return;
+    }
+    let (from, to) = task.requeued();
+    // SAFETY: the pointer is used only here, while the reference lives, to move what is on this queue.
+    let pointer = unsafe { task.pointer() };
+    ready.change_priority(&TaskLinks, pointer, from, to);
+    target.publish_ready(&ready);
+    drop(ready);
+    if target.running().is_none_or(|running| should_preempt(running, Some(to))) {
+        interrupt_hart(target, guard.hart_index());
+    }
+}
+
+/// Makes `target` look at its queue now.
+fn interrupt_hart(target: &'static Hart, here: usize) {
+    target.reschedule.store(true, Ordering::Release);
+    if target.index() != here {
+        hart::current().counters.notifications.fetch_add(1, Ordering::Relaxed);
+        interrupts::notify(target);
+    } else if !target.local.in_interrupt.get() && target.local.current.get().is_some() {
+        interrupts::notify_self();
+    }
+}
+
+/// An equally important coroutine waits on `target`: measure the running one's time.
+fn begin_slice(target: &'static Hart, here: usize) {
+    if target.index() == here {
+        target.local.slice_end_ns.set(now_ns() + TIME_SLICE_NS);
+        time::arm(target);
+    } else {
+        // Its handler finds a slice that has no end yet, and sets one.
+        interrupts::notify(target);
+    }
+}
+
+/// The loop of a hart. Never returns; runs on the stack that the hart has.
+pub fn run() -> ! {
+    loop {
+        arch::hart::interrupts_enable();
+        match next() {
+            Some(runnable) => run_one(runnable),
+            None => idle(),
+        }
+    }
+}
+
+/// The best coroutine for this hart: from its own queue, or from another's.
+fn next() -> Option<Runnable> {
+    hart::with(|hart| {
+        let mut ready = hart.ready.lock();
+        let taken = ready.pop_best(&TaskLinks);
+        let taken = taken.map(|(task, _)| taken_off(task));
+        hart.publish_ready(&ready);
+        drop(ready);
+        taken.or_else(|| steal(hart))
+    })
+}
+
+/// The right to run a coroutine that was just taken off a queue whose lock is held.
+fn taken_off(task: TaskPointer) -> Runnable {
+    task.dequeued();
+    // SAFETY: `enqueue` made the pointer of a `Runnable`, and it has just left the only queue it was on.
+    unsafe { Runnable::from_pointer(task) }
+}
+
+fn steal(thief: &Hart) -> Option<Runnable> {
+    let harts = hart::online();
+    if harts.len() == 1 {
+        return None;
+    }
+    let here = thief.index();
+    let victim = &harts[choose_victim(here, &views(harts)[..harts.len()])?];
+    let mut ready = victim.ready.lock();
+    let (task, _) = ready.steal_best(&TaskLinks, STEAL_LIMIT, |task| task.may_run_on(here))?;
+    let runnable = taken_off(task);
+    victim.publish_ready(&ready);
+    drop(ready);
+    thief.counters.steals.fetch_add(1, Ordering::Relaxed);
+    Some(runnable)
+}
+
+/// Runs what was taken from a queue until it waits, ends, or is set aside with this stack.
+fn run_one(runnable: Runnable) {
+    match runnable.start() {
+        Started::Poll(running) => {
+            enter(running.pointer());
+            let outcome = running.poll();
+            leave();
+            if let Outcome::Requeue(runnable) = outcome {
+                hart::with(|hart| enqueue(hart, runnable, Position::Back));
+            }
+        }
+        Started::ResumeStack(poll) => resume(poll),
+        Started::Cancelled => {}
+    }
+}
+
+/// Notes that this hart polls `task`, and measures its time if an equal one waits.
+#[inline]
+fn enter(task: TaskPointer) {
+    hart::with(|hart| {
+        let priority = task.priority();
+        hart.local.current.set(Some(task));
+        hart.set_running(Some(priority));
+        hart.reschedule.store(false, Ordering::Relaxed);
+        hart.counters.polls.fetch_add(1, Ordering::Relaxed);
+        let needed = time_slice_needed(priority, hart.best_ready());
+        hart.slice_armed.store(needed, Ordering::Relaxed);
+        if needed {
+            begin_slice(hart, hart.index());
+        }
+    });
+}
+
+/// Notes that this hart polls nothing; it may be another hart than the one where the poll began.
+#[inline]
+fn leave() {
+    hart::with(|hart| {
+        hart.local.current.set(None);
+        hart.set_running(None);
+        hart.local.slice_end_ns.set(0);
+    });
+}
+
+/// Waits for an interrupt, unless something became ready meanwhile.
+fn idle() {
+    arch::hart::interrupts_mask();
+    let hart = hart::current();
+    hart.slice_armed.store(false, Ordering::Relaxed);
+    // Masked from the look at the queues to the waiting: a wake-up in between leaves its interrupt pending, which ends
+    // the waiting at once.
+    if hart.best_ready().is_none() {
+        crate::translation::leave_space(hart);
+        time::arm(hart);
+        arch::hart::wait_for_interrupt();
+    }
+}
+
+/// What the running coroutine's hart owes it after an interrupt: sets the end of a slice that has none.
+fn slice_is_over(hart: &'static Hart, running: Priority, best: Option<Priority>) -> bool {
+    if !time_slice_needed(running, best) || !hart.slice_armed.load(Ordering::Relaxed) {
+        return false;
+    }
+    if hart.local.slice_end_ns.get() == 0 {
+        begin_slice(hart, hart.index());
+        return false;
+    }
+    hart.local.slice_end_ns.get() <= now_ns()
+}
+
+/// Called at the end of every interrupt of the kernel itself: interrupts are masked, no guard is held.
+pub fn preempt_if_due(hart: &'static Hart) {
+    let (Some(current), best) = (hart.local.current.get(), hart.best_ready()) else { return };
+    let running = current.priority();
+    if should_preempt(running, best) {
+        preempt(hart, current, Position::Front);
+    } else if slice_is_over(hart, running, best) {
+        preempt(hart, current, Position::Back);
+    }
+}
+
+/// Whether what runs on this hart should give way: for threads, on their way back to user mode. Interrupts are masked.
+#[inline]
+pub fn should_yield(hart: &'static Hart) -> bool {
+    hart.reschedule.load(Ordering::Relaxed) && should_yield_now(hart)
+}
+
+#[cold]
+fn should_yield_now(hart: &'static Hart) -> bool {
+    hart.reschedule.store(false, Ordering::Relaxed);
+    let (Some(running), best) = (hart.running(), hart.best_ready()) else { return false };
+    should_preempt(running, best) || slice_is_over(hart, running, best)
+}
+
+/// What the new stack must know of the old one; lies on the old one.
+struct Preempted {
+    task: TaskPointer,
+    stack_pointer: usize,
+    position: Position,
+}
+
+/// Sets the running coroutine aside together with the stack that it stands on; returns when it has been resumed, which may
+/// be on another hart. Interrupts are masked throughout.
+fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
+    // Without a free stack it goes on; the hart looks again at the next interrupt.
+    let Some(stack) = stacks::take() else { return };
+    hart.counters.preemptions.fetch_add(1, Ordering::Relaxed);
+    hart.local.current.set(None);
+    hart.set_running(None);
+    hart.local.in_interrupt.set(false);
+    let mut preempted = Preempted { task, stack_pointer: 0, position };
+    let saved = &raw mut preempted.stack_pointer;
+    let argument = &raw mut preempted as usize;
+    // SAFETY: the stack came from the pool; the coroutine, and with it the saved context, is published by
+    // `after_preemption`, on the new stack.
+    let left = unsafe { arch::stack::suspend_and_start(saved, stack.value(), argument, after_preemption) };
+    stacks::put(stacks::StackTop::containing(left));
+}
+
+/// On the new stack, with nothing running on the old one: queues the preempted coroutine, and takes the best one.
+extern "C" fn after_preemption(argument: usize) -> ! {
+    // SAFETY: `preempt` passed a pointer into its frame, which stays as it is until the coroutine is resumed.
+    let Preempted { task, stack_pointer, position } =
+        unsafe { core::ptr::read(core::ptr::with_exposed_provenance::<Preempted>(argument)) };
+    // SAFETY: this hart was polling the coroutine, its context is saved there, and nothing runs on that stack now.
+    let runnable = unsafe { Runnable::preempted(task, stack_pointer) };
+    hart::with(|hart| enqueue(hart, runnable, position));
+    run()
+}
+
+/// Leaves this stack to the pool and goes on with the coroutine where it was preempted.
+fn resume(poll: SuspendedPoll) -> ! {
+    arch::hart::interrupts_mask();
+    enter(poll.pointer());
+    let here = 0u8;
+    // SAFETY: the context was saved by `preempt`, and the right to run it is used up here. Nothing on this stack is
+    // needed any more; `preempt` gives it to the pool when it has been left.
+    unsafe { arch::stack::resume(poll.stack_pointer(), &raw const here as usize) }
+}
+
+/// Lets equally and more important coroutines run first.
+pub async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if core::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

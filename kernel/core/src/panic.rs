@@ -1,0 +1,86 @@
+//! When the kernel itself fails: says what, where and on whose behalf, and ends the machine with its own status.
+
+use crate::log::Line;
+use crate::{console, hart, log, power};
+use arch_riscv64 as arch;
+use arch_riscv64::cause::Trap;
+use arch_riscv64::trap::KernelFrame;
+use base::sync::atomic::{AtomicBool, Ordering};
+use core::fmt::{self, Write};
+use core::panic::PanicInfo;
+
+/// How much of the log's end is repeated after a panic, in bytes.
+const LOG_TAIL: usize = 1024;
+
+static PANICKED: AtomicBool = AtomicBool::new(false);
+
+/// Sends a line of the report; framed where the other side expects frames.
+fn report(arguments: fmt::Arguments<'_>) {
+    let mut line = Line::new();
+    // Writing to a `Line` cannot fail.
+    let _ = writeln!(line, "{arguments}");
+    if log::mode() == crate::command_line::LogMode::Console || log::mode() == crate::command_line::LogMode::Off {
+        console::panic_write(line.as_bytes());
+        return;
+    }
+    let mut head = Line::new();
+    let _ = write!(head, "\x1b_asyncos;panic;{};", line.as_bytes().len());
+    for piece in [head.as_bytes(), line.as_bytes(), b"\x1b\\"] {
+        console::panic_write(piece);
+    }
+}
+
+fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
+    arch::hart::interrupts_mask();
+    if PANICKED.swap(true, Ordering::AcqRel) {
+        // Another hart is reporting, or the report itself failed.
+        power::halt();
+    }
+    let hart = hart::current();
+    report(format_args!("kernel panic on hart {}: {arguments}", hart.index()));
+    match hart.local.current.get() {
+        Some(task) => report(format_args!("running {:?}", &*task)),
+        None => report(format_args!("running no coroutine")),
+    }
+    report(format_args!("backtrace:"));
+    let mut frames = arch::stack::Backtrace::from(frame_pointer);
+    while let Some(address) = frames.next() {
+        report(format_args!("  {address:#018x} {}", crate::symbols::Name(address)));
+    }
+    report(format_args!("last lines of the log:"));
+    let mut tail = [0; LOG_TAIL];
+    let count = log::copy_newest(&mut tail);
+    for line in tail[..count].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        report(format_args!("  {}", core::str::from_utf8(line).unwrap_or("(not text)")));
+    }
+    power::off_after_panic()
+}
+
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(information: &PanicInfo<'_>) -> ! {
+    let message = information.message();
+    let frame = arch::stack::frame_pointer();
+    match information.location() {
+        Some(location) => end(format_args!("{message} at {location}"), frame),
+        None => end(format_args!("{message}"), frame),
+    }
+}
+
+#[unsafe(no_mangle)]
+fn asyncos_kernel_fault(frame: &KernelFrame, trap: Trap, value: usize) -> ! {
+    report(format_args!(
+        "fault of the kernel: {trap:?} at {:#x} ({}), address {value:#x}, sp {:#x}, ra {:#x} ({})",
+        frame.registers[0],
+        crate::symbols::Name(frame.registers[0]),
+        frame.registers[2],
+        frame.registers[1],
+        crate::symbols::Name(frame.registers[1]),
+    ));
+    end(format_args!("fault of the kernel: {trap:?}"), frame.registers[8])
+}
+
+#[unsafe(no_mangle)]
+fn asyncos_stack_overflow(stack_pointer: usize, pc: usize) -> ! {
+    end(format_args!("kernel stack overflow: sp {stack_pointer:#x} at {pc:#x}"), 0)
+}
