@@ -6,7 +6,6 @@ use super::spin_lock::RawSpinLock;
 use super::{Mutex, OnceCell, RwLock, Semaphore, TryReceiveError, WaitQueue, Waiter, channel};
 use alloc::boxed::Box;
 use alloc::task::Wake;
-use core::future::poll_fn;
 use core::mem::ManuallyDrop;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
@@ -15,8 +14,12 @@ use loom::thread;
 
 /// Runs the model with up to three forced switches an execution: enough for every known lost wake-up, and it ends.
 fn model(scene: impl Fn() + Sync + Send + 'static) {
+    model_bounded(3, scene);
+}
+
+fn model_bounded(forced_switches: usize, scene: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(forced_switches);
     builder.check(scene);
 }
 
@@ -116,7 +119,7 @@ fn wait_queue_loses_no_wake_up() {
 
 /// The proof that the checker can fail: a waiter that does not look again after it entered the queue.
 #[test]
-#[should_panic(expected = "deadlock")]
+#[should_panic(expected = "the wake-up was lost")]
 fn checker_finds_the_lost_wake_up_of_a_waiter_that_looks_once() {
     model(|| {
         let shared = Arc::new((WaitQueue::new(), AtomicU32::new(0)));
@@ -125,17 +128,26 @@ fn checker_finds_the_lost_wake_up_of_a_waiter_that_looks_once() {
             other.1.store(1, Ordering::Relaxed);
             other.0.wake_one();
         });
-        // Never dropped: nothing of loom's may be touched while its report of the deadlock unwinds.
+        let woken = alloc::sync::Arc::new(WakeFlag::default());
+        // Never dropped when the assertion fails: nothing of loom's may be touched while its report unwinds.
         let mut waiter = ManuallyDrop::new(Box::pin(Waiter::new(&shared.0)));
-        block_on(poll_fn(|context| {
-            if shared.1.load(Ordering::Relaxed) != 0 {
-                return Poll::Ready(());
-            }
-            waiter.as_mut().register(context.waker());
-            Poll::Pending
-        }));
+        let seen = shared.1.load(Ordering::Relaxed) != 0;
+        if !seen {
+            waiter.as_mut().register(&woken.clone().into());
+        }
         thread.join().unwrap();
+        assert!(seen || woken.0.load(core::sync::atomic::Ordering::Relaxed), "the wake-up was lost");
+        drop(ManuallyDrop::into_inner(waiter));
     });
+}
+
+#[derive(Default)]
+struct WakeFlag(core::sync::atomic::AtomicBool);
+
+impl Wake for WakeFlag {
+    fn wake(self: alloc::sync::Arc<Self>) {
+        self.0.store(true, core::sync::atomic::Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -182,7 +194,7 @@ fn dropped_waiter_passes_its_wake_up_on() {
 /// that came while it took another waiter's token; this scene found it.)
 #[test]
 fn unasked_polls_lose_no_token() {
-    model(|| {
+    model_bounded(2, || {
         let shared = Arc::new((WaitQueue::new(), AtomicU32::new(0)));
         let take = |shared: Arc<(WaitQueue, AtomicU32)>| {
             loom::future::block_on(shared.0.wait_until(|| {
@@ -208,7 +220,7 @@ fn unasked_polls_lose_no_token() {
 /// As many tokens as waiters, each announced by one `wake_one`: everybody gets one.
 #[test]
 fn tokens_reach_as_many_waiters() {
-    model(|| {
+    model_bounded(2, || {
         let shared = Arc::new((WaitQueue::new(), AtomicU32::new(0)));
         let take = |shared: Arc<(WaitQueue, AtomicU32)>| {
             block_on(shared.0.wait_until(|| {
