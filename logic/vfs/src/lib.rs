@@ -15,7 +15,7 @@ extern crate std;
 
 pub mod anonymous;
 pub mod clock;
-// pub mod cpio;
+pub mod cpio;
 pub mod credentials;
 pub mod dentry;
 // pub mod devfs;
