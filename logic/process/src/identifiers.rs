@@ -28,7 +28,11 @@ struct Allocator {
 
 impl Allocator {
     fn new(max: u32) -> Self {
-        Self { used: Vec::new(), last: 0, max }
+        Self {
+            used: Vec::new(),
+            last: 0,
+            max,
+        }
     }
 
     /// The first free number in `[start, end)`. Looks at 64 numbers at a time.
@@ -156,7 +160,9 @@ impl Identifiers {
 
     /// Gives back the id of a thread that was never a process, or of a process that was never added.
     pub fn release(&mut self, id: u32) {
-        let in_use = self.processes.contains_key(&id) || self.groups.contains_key(&id) || self.sessions.contains_key(&id);
+        let in_use = self.processes.contains_key(&id)
+            || self.groups.contains_key(&id)
+            || self.sessions.contains_key(&id);
         if !in_use {
             self.allocator.release(id);
         }
@@ -180,7 +186,13 @@ impl Identifiers {
     }
 
     fn insert_process(&mut self, pid: u32, parent: u32, group: u32, session: u32) {
-        let process = Process { parent, group, session, program: Program::Inherited, life: Life::Alive };
+        let process = Process {
+            parent,
+            group,
+            session,
+            program: Program::Inherited,
+            life: Life::Alive,
+        };
         self.processes.insert(pid, process);
         self.join(pid, group, session);
     }
@@ -189,13 +201,18 @@ impl Identifiers {
         let sessions = &mut self.sessions;
         let group = self.groups.entry(group).or_insert_with(|| {
             *sessions.entry(session).or_insert(0) += 1;
-            Group { session, members: Vec::new() }
+            Group {
+                session,
+                members: Vec::new(),
+            }
         });
         group.members.push(pid);
     }
 
     fn leave(&mut self, pid: u32, group_id: u32) {
-        let Some(group) = self.groups.get_mut(&group_id) else { return };
+        let Some(group) = self.groups.get_mut(&group_id) else {
+            return;
+        };
         if let Some(index) = group.members.iter().position(|member| *member == pid) {
             group.members.swap_remove(index);
         }
@@ -235,7 +252,9 @@ impl Identifiers {
     /// Returns the process groups that are orphaned by this. If such a group has a stopped member, every member is to
     /// get `SIGHUP` and then `SIGCONT` (POSIX, `_exit`).
     pub fn note_exit(&mut self, pid: u32, children: &[u32], new_parent: u32) -> Vec<u32> {
-        let Some(process) = self.processes.get_mut(&pid) else { return Vec::new() };
+        let Some(process) = self.processes.get_mut(&pid) else {
+            return Vec::new();
+        };
         process.life = Life::Zombie;
         let (parent, group, session) = (process.parent, process.group, process.session);
         let mut candidates = Vec::new();
@@ -243,7 +262,9 @@ impl Identifiers {
             candidates.push(group);
         }
         for child in children {
-            let Some(process) = self.processes.get_mut(child) else { continue };
+            let Some(process) = self.processes.get_mut(child) else {
+                continue;
+            };
             process.parent = new_parent;
             let linked = process.group != group && process.session == session;
             if linked && process.life == Life::Alive && !candidates.contains(&process.group) {
@@ -257,7 +278,9 @@ impl Identifiers {
     /// Whether `parent` is one who can do job control for a child in `group` of `session`: of another group of the same
     /// session, and not the first process, which does none.
     fn is_job_link(&self, parent: u32, group: u32, session: u32) -> bool {
-        let Some(process) = self.processes.get(&parent) else { return false };
+        let Some(process) = self.processes.get(&parent) else {
+            return false;
+        };
         parent != 1 && process.group != group && process.session == session
     }
 
@@ -267,7 +290,8 @@ impl Identifiers {
         !self.members(group).iter().any(|pid| {
             let process = self.processes.get(pid);
             process.is_some_and(|process| {
-                process.life == Life::Alive && self.is_job_link(process.parent, process.group, process.session)
+                process.life == Life::Alive
+                    && self.is_job_link(process.parent, process.group, process.session)
             })
         })
     }
@@ -304,7 +328,10 @@ impl Identifiers {
 
     /// The processes of `session`, group by group.
     pub fn session_members(&self, session: u32) -> impl Iterator<Item = u32> {
-        let groups = self.groups.values().filter(move |group| group.session == session);
+        let groups = self
+            .groups
+            .values()
+            .filter(move |group| group.session == session);
         groups.flat_map(|group| group.members.iter().copied())
     }
 
@@ -352,7 +379,9 @@ impl Identifiers {
         } else if target != caller {
             return Err(Error::NoSuchProcess);
         }
-        if process.session == target || (group != target && self.session_of_group(group) != Some(session)) {
+        if process.session == target
+            || (group != target && self.session_of_group(group) != Some(session))
+        {
             return Err(Error::NotPermitted);
         }
         let old_group = process.group;
@@ -365,5 +394,196 @@ impl Identifiers {
             self.leave(target, old_group);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// Process 1, and shells 2 and 3 that it started, each leading a session.
+    fn system() -> Identifiers {
+        let mut ids = Identifiers::default();
+        let first = ids.allocate().unwrap();
+        ids.add_first_process(first);
+        for _ in 0..2 {
+            let shell = fork(&mut ids, first);
+            ids.create_session(shell).unwrap();
+        }
+        ids
+    }
+
+    fn fork(ids: &mut Identifiers, parent: u32) -> u32 {
+        let pid = ids.allocate().unwrap();
+        ids.add_process(pid, parent, parent).unwrap();
+        pid
+    }
+
+    #[test]
+    fn ids_ascend_and_wrap_above_the_first_ones() {
+        let mut ids = Identifiers::new(LEAST_MAX);
+        let all: Vec<u32> = core::iter::from_fn(|| ids.allocate().ok()).collect();
+        assert!(all.iter().copied().eq(1..LEAST_MAX));
+        assert_eq!(ids.allocate(), Err(Error::WouldBlock));
+        ids.release(5);
+        assert_eq!(
+            ids.allocate(),
+            Err(Error::WouldBlock),
+            "the first 300 are not given out again"
+        );
+        ids.release(300);
+        assert_eq!(ids.allocate(), Ok(300));
+        let mut ids = Identifiers::new(1000);
+        for _ in 0..10_000 {
+            let id = ids.allocate().unwrap();
+            ids.release(id);
+        }
+        let (a, b) = (ids.allocate().unwrap(), ids.allocate().unwrap());
+        assert!((300..1000).contains(&a) && b != a);
+    }
+
+    #[test]
+    fn a_small_limit_stops_what_a_great_one_allowed() {
+        let mut ids = Identifiers::new(GREATEST_MAX);
+        for expected in 1..=500 {
+            assert_eq!(ids.allocate(), Ok(expected));
+        }
+        assert_eq!(ids.set_max(300), Err(Error::InvalidArgument));
+        ids.set_max(400).unwrap();
+        assert_eq!(ids.allocate(), Err(Error::WouldBlock));
+        ids.release(350);
+        assert_eq!(ids.allocate(), Ok(350));
+    }
+
+    #[test]
+    fn a_group_keeps_the_id_of_its_dead_leader() {
+        let mut ids = Identifiers::new(LEAST_MAX);
+        let first = ids.allocate().unwrap();
+        ids.add_first_process(first);
+        let leader = fork(&mut ids, first);
+        ids.set_group(leader, 0, 0).unwrap();
+        let member = fork(&mut ids, leader);
+        assert_eq!(ids.group(member), Some(leader));
+        ids.remove_process(leader);
+        assert_eq!(ids.members(leader), [member]);
+        while ids.allocate().is_ok() {}
+        ids.release(299);
+        assert!(
+            ids.allocator.used[0] & (1 << leader) != 0,
+            "still the group's"
+        );
+        ids.remove_process(member);
+        assert!(ids.allocator.used[0] & (1 << leader) == 0);
+        assert_eq!(ids.session_of_group(leader), None);
+    }
+
+    #[test]
+    fn sessions_begin_and_end() {
+        let mut ids = system();
+        assert_eq!((ids.group(1), ids.session(1)), (Some(0), Some(0)));
+        assert_eq!(
+            (ids.session(2), ids.group(2), ids.is_session_leader(2)),
+            (Some(2), Some(2), true)
+        );
+        assert_eq!(ids.create_session(2), Err(Error::NotPermitted));
+        let child = fork(&mut ids, 2);
+        ids.set_group(2, child as i32, 0).unwrap();
+        assert_eq!(
+            ids.create_session(child),
+            Err(Error::NotPermitted),
+            "it leads a group"
+        );
+        let mut members: Vec<u32> = ids.session_members(2).collect();
+        members.sort_unstable();
+        assert_eq!(members, [2, child]);
+        assert!(ids.processes_from(2).eq([2, 3, child]));
+        for pid in [2, child] {
+            ids.remove_process(pid);
+        }
+        assert_eq!(ids.session_members(2).count(), 0);
+        assert!(!ids.sessions.contains_key(&2));
+    }
+
+    #[test]
+    fn setpgid_follows_posix() {
+        let mut ids = system();
+        let (a, b) = (fork(&mut ids, 2), fork(&mut ids, 2));
+        let stranger = fork(&mut ids, 3);
+        assert_eq!(ids.set_group(2, a as i32, a as i32), Ok(()));
+        assert_eq!(ids.set_group(2, b as i32, a as i32), Ok(()));
+        assert_eq!(ids.members(a), [a, b]);
+        assert_eq!(
+            ids.set_group(2, 0, 0),
+            Err(Error::NotPermitted),
+            "leads its session"
+        );
+        assert_eq!(ids.set_group(2, a as i32, -1), Err(Error::InvalidArgument));
+        assert_eq!(
+            ids.set_group(2, stranger as i32, 0),
+            Err(Error::NoSuchProcess)
+        );
+        assert_eq!(ids.set_group(2, 9999, 0), Err(Error::NoSuchProcess));
+        assert_eq!(
+            ids.set_group(b, 0, stranger as i32),
+            Err(Error::NotPermitted),
+            "no such group"
+        );
+        assert_eq!(
+            ids.set_group(b, 0, 3),
+            Err(Error::NotPermitted),
+            "another session's"
+        );
+        ids.note_exec(b);
+        assert_eq!(ids.set_group(2, b as i32, 0), Err(Error::AccessDenied));
+        assert_eq!(ids.set_group(b, 0, 0), Ok(()));
+        let daemon = fork(&mut ids, 2);
+        ids.create_session(daemon).unwrap();
+        assert_eq!(
+            ids.set_group(2, daemon as i32, 0),
+            Err(Error::NotPermitted),
+            "left the session"
+        );
+    }
+
+    #[test]
+    fn a_job_is_orphaned_when_its_shell_ends() {
+        let mut ids = system();
+        let job = fork(&mut ids, 2);
+        ids.set_group(2, job as i32, 0).unwrap();
+        let helper = fork(&mut ids, job);
+        assert!(!ids.is_orphaned(job));
+        assert!(
+            ids.is_orphaned(2),
+            "a shell's own group has a parent of another session"
+        );
+        assert_eq!(ids.note_exit(2, &[job], 1), [job]);
+        assert_eq!(ids.parent(job), Some(1));
+        assert!(ids.is_orphaned(job));
+        assert_eq!(
+            ids.note_exit(job, &[helper], 1),
+            vec![],
+            "was orphaned before"
+        );
+    }
+
+    #[test]
+    fn a_job_is_orphaned_when_the_one_with_the_parent_ends() {
+        let mut ids = system();
+        let job = fork(&mut ids, 2);
+        ids.set_group(2, job as i32, 0).unwrap();
+        let helper = fork(&mut ids, job);
+        assert_eq!(
+            ids.note_exit(job, &[helper], 1),
+            [job],
+            "the helper's new parent is of another session"
+        );
+        assert_eq!(
+            ids.members(job).len(),
+            2,
+            "a zombie is a member until it is waited for"
+        );
+        ids.remove_process(job);
+        assert_eq!(ids.members(job), [helper]);
     }
 }

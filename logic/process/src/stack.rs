@@ -50,7 +50,12 @@ impl Strings {
     pub fn new(stack_limit: u64) -> Self {
         let quarter = usize::try_from(stack_limit / 4).unwrap_or(usize::MAX);
         let limit = quarter.min(TOTAL_MAX).max(TOTAL_MIN);
-        Self { arguments: Vec::new(), environment: Vec::new(), used: 0, limit }
+        Self {
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            used: 0,
+            limit,
+        }
     }
 
     /// Counts one string of `length` bytes without its NUL.
@@ -58,7 +63,10 @@ impl Strings {
     /// # Errors
     /// [`Error::ArgumentListTooLong`] when it or all of them are too long.
     fn charge(&mut self, length: usize) -> Result<()> {
-        let bytes = length.checked_add(1).filter(|bytes| *bytes <= STRING_MAX).ok_or(Error::ArgumentListTooLong)?;
+        let bytes = length
+            .checked_add(1)
+            .filter(|bytes| *bytes <= STRING_MAX)
+            .ok_or(Error::ArgumentListTooLong)?;
         let used = self.used + bytes + size_of::<u64>();
         if used > self.limit {
             return Err(Error::ArgumentListTooLong);
@@ -91,7 +99,12 @@ impl Strings {
     ///
     /// # Errors
     /// [`Error::ArgumentListTooLong`] when the list gets too long.
-    pub fn prepend_interpreter(&mut self, interpreter: &[u8], argument: Option<&[u8]>, script: &[u8]) -> Result<()> {
+    pub fn prepend_interpreter(
+        &mut self,
+        interpreter: &[u8],
+        argument: Option<&[u8]>,
+        script: &[u8],
+    ) -> Result<()> {
         let replaced = usize::from(!self.arguments.is_empty());
         let front = [Some(interpreter), argument, Some(script)];
         if let Some(first) = self.arguments.first() {
@@ -100,7 +113,8 @@ impl Strings {
         for text in front.into_iter().flatten() {
             self.charge(text.len())?;
         }
-        self.arguments.splice(..replaced, front.into_iter().flatten().map(<[u8]>::to_vec));
+        self.arguments
+            .splice(..replaced, front.into_iter().flatten().map(<[u8]>::to_vec));
         Ok(())
     }
 
@@ -177,7 +191,12 @@ impl Auxiliary {
         add(auxvec::AT_BASE, self.interpreter_base);
         add(auxvec::AT_FLAGS, 0);
         add(auxvec::AT_ENTRY, self.entry);
-        let kinds = [auxvec::AT_UID, auxvec::AT_EUID, auxvec::AT_GID, auxvec::AT_EGID];
+        let kinds = [
+            auxvec::AT_UID,
+            auxvec::AT_EUID,
+            auxvec::AT_GID,
+            auxvec::AT_EGID,
+        ];
         for (kind, value) in kinds.into_iter().zip(self.identities) {
             add(kind, u64::from(value));
         }
@@ -208,12 +227,19 @@ impl InitialStack {
         if path.len() >= STRING_MAX {
             return Err(Error::ArgumentListTooLong);
         }
-        let arguments = if strings.arguments.is_empty() { NO_ARGUMENTS } else { &strings.arguments };
+        let arguments = if strings.arguments.is_empty() {
+            NO_ARGUMENTS
+        } else {
+            &strings.arguments
+        };
         let environment = &strings.environment;
         let length = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() + 1).sum::<usize>();
         let (arguments_length, environment_length) = (length(arguments), length(environment));
-        let strings_length = arguments_length + environment_length + path.len() + 1 + size_of::<u64>();
-        let below = |address: usize, bytes: usize| address.checked_sub(bytes).ok_or(Error::ArgumentListTooLong);
+        let strings_length =
+            arguments_length + environment_length + path.len() + 1 + size_of::<u64>();
+        let below = |address: usize, bytes: usize| {
+            address.checked_sub(bytes).ok_or(Error::ArgumentListTooLong)
+        };
 
         let arguments_start = below(top.value(), strings_length)?;
         let environment_start = arguments_start + arguments_length;
@@ -226,7 +252,10 @@ impl InitialStack {
         let mut bytes = Vec::with_capacity(top.value() - stack_pointer);
         let mut word = |value: u64| bytes.extend_from_slice(&value.to_le_bytes());
         word(arguments.len() as u64);
-        for (texts, start) in [(arguments, arguments_start), (environment.as_slice(), environment_start)] {
+        for (texts, start) in [
+            (arguments, arguments_start),
+            (environment.as_slice(), environment_start),
+        ] {
             let mut address = start as u64;
             for text in texts {
                 word(address);
@@ -252,5 +281,177 @@ impl InitialStack {
             environment: VirtualAddress::new(environment_start)..VirtualAddress::new(path_start),
             auxiliary: vector,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    const TOP: usize = 0x3f_ffff_f000;
+
+    struct Reader<'a>(&'a InitialStack);
+
+    impl Reader<'_> {
+        fn word(&self, address: u64) -> u64 {
+            crate::word_at(
+                &self.0.bytes,
+                address as usize - self.0.stack_pointer.value(),
+            )
+        }
+
+        fn text(&self, address: u64) -> &[u8] {
+            let rest = &self.0.bytes[address as usize - self.0.stack_pointer.value()..];
+            &rest[..rest.iter().position(|byte| *byte == 0).unwrap()]
+        }
+
+        /// The strings that a null-terminated list at `address` points to, and where the list ends.
+        fn list(&self, mut address: u64) -> (Vec<&[u8]>, u64) {
+            let mut texts = Vec::new();
+            while self.word(address) != 0 {
+                texts.push(self.text(self.word(address)));
+                address += 8;
+            }
+            (texts, address + 8)
+        }
+    }
+
+    fn strings(arguments: &[&str], environment: &[&str]) -> Strings {
+        let mut strings = Strings::new(8 << 20);
+        for text in arguments {
+            strings.push_argument(text.as_bytes().to_vec()).unwrap();
+        }
+        for text in environment {
+            strings.push_environment(text.as_bytes().to_vec()).unwrap();
+        }
+        strings
+    }
+
+    #[test]
+    fn a_program_finds_what_it_was_given() {
+        let strings = strings(&["ls", "-l", ""], &["HOME=/", "A="]);
+        let auxiliary = Auxiliary {
+            entry: 0x1_0100,
+            identities: [1, 2, 3, 4],
+            vdso: 0x7000,
+            ..Auxiliary::default()
+        };
+        let stack = InitialStack::build(
+            VirtualAddress::new(TOP),
+            &strings,
+            b"/bin/ls",
+            &auxiliary,
+            [7; 16],
+        )
+        .unwrap();
+        let start = stack.stack_pointer.value();
+        assert_eq!((start % 16, start + stack.bytes.len()), (0, TOP));
+        let reader = Reader(&stack);
+        assert_eq!(reader.word(start as u64), 3);
+        let (arguments, next) = reader.list(start as u64 + 8);
+        assert_eq!(arguments, [&b"ls"[..], b"-l", b""]);
+        let (environment, mut next) = reader.list(next);
+        assert_eq!(environment, [&b"HOME=/"[..], b"A="]);
+        let mut vector = Vec::new();
+        loop {
+            vector.push((reader.word(next), reader.word(next + 8)));
+            next += 16;
+            if vector.last() == Some(&(0, 0)) {
+                break;
+            }
+        }
+        assert_eq!(vector, stack.auxiliary);
+        let value = |kind: u32| {
+            vector
+                .iter()
+                .find(|entry| entry.0 == u64::from(kind))
+                .unwrap()
+                .1
+        };
+        assert_eq!(reader.text(value(auxvec::AT_EXECFN)), b"/bin/ls");
+        assert_eq!(value(auxvec::AT_RANDOM) % 16, 0);
+        assert_eq!(reader.word(value(auxvec::AT_RANDOM)), 0x0707_0707_0707_0707);
+        assert_eq!(
+            [value(auxvec::AT_ENTRY), value(auxvec::AT_PAGESZ)],
+            [0x1_0100, 4096]
+        );
+        assert_eq!(
+            [
+                value(auxvec::AT_UID),
+                value(auxvec::AT_EGID),
+                value(auxvec::AT_SYSINFO_EHDR)
+            ],
+            [1, 4, 0x7000]
+        );
+        let range = |range: &core::ops::Range<VirtualAddress>| {
+            stack.bytes[range.start.value() - start..range.end.value() - start].to_vec()
+        };
+        assert_eq!(range(&stack.arguments), b"ls\0-l\0\0");
+        assert_eq!(range(&stack.environment), b"HOME=/\0A=\0");
+    }
+
+    #[test]
+    fn every_combination_of_lengths_is_aligned() {
+        for count in 0..8 {
+            for length in 0..20 {
+                let text = "x".repeat(length);
+                let strings = strings(&vec![text.as_str(); count], &[&text]);
+                let top = VirtualAddress::new(TOP);
+                let stack =
+                    InitialStack::build(top, &strings, b"p", &Auxiliary::default(), [0; 16])
+                        .unwrap();
+                assert_eq!(stack.stack_pointer.value() % 16, 0);
+                let reader = Reader(&stack);
+                let start = stack.stack_pointer.value() as u64;
+                assert_eq!(reader.word(start), count.max(1) as u64);
+                let (_, environment) = reader.list(start + 8);
+                assert_eq!(reader.list(environment).0, [text.as_bytes()]);
+            }
+        }
+    }
+
+    #[test]
+    fn too_much_is_refused() {
+        let mut strings = Strings::new(0);
+        assert_eq!(
+            strings.push_argument(vec![b'x'; STRING_MAX]),
+            Err(Error::ArgumentListTooLong)
+        );
+        assert_eq!(strings.push_argument(vec![b'x'; STRING_MAX / 2]), Ok(()));
+        assert_eq!(
+            strings.push_environment(vec![b'x'; STRING_MAX / 2]),
+            Err(Error::ArgumentListTooLong)
+        );
+        let mut many = Strings::new(8 << 20);
+        let empty = core::iter::repeat_with(|| many.push_argument(Vec::new()))
+            .take_while(Result::is_ok)
+            .count();
+        assert_eq!(empty, (2 << 20) / 9);
+        let top = VirtualAddress::new(0x1000);
+        let built = InitialStack::build(top, &many, b"p", &Auxiliary::default(), [0; 16]);
+        assert_eq!(built.err(), Some(Error::ArgumentListTooLong));
+    }
+
+    #[test]
+    fn a_script_gets_its_interpreter_in_front() {
+        let mut strings = strings(&["name", "arg"], &[]);
+        strings
+            .prepend_interpreter(b"/bin/awk", Some(b"-f"), b"/x/script")
+            .unwrap();
+        assert_eq!(
+            strings.arguments(),
+            [&b"/bin/awk"[..], b"-f", b"/x/script", b"arg"]
+        );
+        let mut none = Strings::new(0);
+        none.prepend_interpreter(b"/bin/sh", None, b"s").unwrap();
+        assert_eq!(none.arguments(), [&b"/bin/sh"[..], b"s"]);
+        assert_eq!(none.used, 8 + 2 + 2 * 8);
+    }
+
+    #[test]
+    fn capabilities_of_the_hart_are_linux_s_bits() {
+        assert_eq!(hardware_capabilities(b"imafdc"), 0x112d);
+        assert_eq!(hardware_capabilities(b"IMAFDCVH"), 0x20_112d);
     }
 }

@@ -6,18 +6,25 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
+pub mod device;
 pub mod discipline;
 pub mod input;
 pub mod job_control;
 pub mod output;
 pub mod request;
-pub mod terminal;
 pub mod termios;
 
+pub use device::{ReadRequirement, ReadStep, Readiness, Terminal, WindowSize};
 pub use discipline::{Effects, LineDiscipline, Signals};
 pub use job_control::{Access, Caller};
 pub use output::Output;
 pub use request::{FollowUp, Reply, Request};
-pub use terminal::{ReadRequirement, ReadStep, Readiness, Terminal, WindowSize};
 pub use termios::Termios;
+
+#[cfg(test)]
+mod device_tests;
+#[cfg(test)]
+mod typing_tests;

@@ -25,6 +25,22 @@ pub(crate) fn is_continuation(byte: u8, settings: &Termios) -> bool {
     byte & 0xc0 == 0x80 && settings.input(linux::IUTF8)
 }
 
+/// The capital letter of a Latin-1 letter, as Linux's `OLCUC` has it.
+fn to_upper(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' | 0xdf..=0xf6 | 0xf8..=0xfe => byte - 0x20,
+        _ => byte,
+    }
+}
+
+/// The small letter of a Latin-1 letter, as Linux's `IUCLC` has it.
+pub(crate) fn to_lower(byte: u8) -> u8 {
+    match byte {
+        b'A'..=b'Z' | 0xc0..=0xd6 | 0xd8..=0xde => byte + 0x20,
+        _ => byte,
+    }
+}
+
 /// Output that is processed and not yet taken by the device, and where the cursor is.
 #[derive(Debug)]
 pub struct Stage {
@@ -46,7 +62,13 @@ impl Default for Stage {
 impl Stage {
     /// Nothing waits; the cursor is in column 0.
     pub fn new() -> Self {
-        Self { bytes: Box::new([0; CAPACITY]), taken: 0, put: 0, column: 0, line_column: 0 }
+        Self {
+            bytes: Box::new([0; CAPACITY]),
+            taken: 0,
+            put: 0,
+            column: 0,
+            line_column: 0,
+        }
     }
 
     /// How many bytes wait for the device.
@@ -124,7 +146,7 @@ impl Stage {
                 self.column += 1;
             }
             let upper = settings.output(linux::OLCUC);
-            return self.put_byte(if upper { byte.to_ascii_uppercase() } else { byte });
+            return self.put_byte(if upper { to_upper(byte) } else { byte });
         }
         match byte {
             b'\n' => self.put_newline(settings),
@@ -177,7 +199,11 @@ impl Stage {
 
     /// Echoes a byte as it is, but for output processing.
     pub(crate) fn echo_raw(&mut self, byte: u8, settings: &Termios) {
-        if settings.output(linux::OPOST) { self.put_processed(byte, settings) } else { self.put_byte(byte) }
+        if settings.output(linux::OPOST) {
+            self.put_processed(byte, settings)
+        } else {
+            self.put_byte(byte)
+        }
     }
 
     /// Echoes a byte that was typed: control characters as `^X` when so set.
@@ -201,7 +227,11 @@ impl Stage {
     /// Moves the cursor back over a tab. Before the tab stood `columns` columns, counted from the start of the typed line
     /// or, `after_tab`, from the end of another tab.
     pub(crate) fn erase_tab(&mut self, columns: usize, after_tab: bool) {
-        let columns = if after_tab { columns } else { columns + self.line_column };
+        let columns = if after_tab {
+            columns
+        } else {
+            columns + self.line_column
+        };
         for _ in 0..TAB - columns % TAB {
             self.put_byte(0x08);
             self.column = self.column.saturating_sub(1);
