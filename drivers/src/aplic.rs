@@ -16,6 +16,8 @@ const MESSAGE_MODE: u32 = 1 << 2;
 const SOURCE_CONFIGURATION: usize = 0x0004;
 const SET_PENDING: usize = 0x1c00;
 const SET_PENDING_NUMBER: usize = 0x1cdc;
+/// Read: which wires are active, as their trigger has it.
+const ACTIVE_INPUT: usize = 0x1d00;
 const CLEAR_PENDING_NUMBER: usize = 0x1ddc;
 const SET_ENABLED_NUMBER: usize = 0x1edc;
 const CLEAR_ENABLED: usize = 0x1f00;
@@ -255,12 +257,19 @@ pub struct Rearm {
 impl Rearm {
     /// If the wire still is active, the interrupt is sent again.
     ///
-    /// In message mode a level source's pending bit is cleared as its message goes out, and set again only by a new
-    /// transition; writing its number to `setipnum` sets it if, and only if, the wire is active (4.9.2).
+    /// In message mode a level source's pending bit is cleared as its message goes out, and set again only when the
+    /// wire becomes active anew; writing its number to `setipnum` sets it if the wire is active (4.9.2). The wire is
+    /// looked at first, because QEMU before 9.0 sets the bit in any case, and the interrupt would never end. Should the
+    /// wire become active just after it was looked at, that itself sends the message.
     #[inline]
     pub fn finish(&self) {
         if self.source != 0 {
-            self.registers.write32(SET_PENDING_NUMBER, self.source);
+            let active = self
+                .registers
+                .read32(ACTIVE_INPUT + 4 * (self.source as usize / 32));
+            if active >> (self.source % 32) & 1 != 0 {
+                self.registers.write32(SET_PENDING_NUMBER, self.source);
+            }
         }
     }
 }
@@ -349,6 +358,9 @@ mod tests {
             ),
             (6, 255)
         );
+        aplic.finish(uart, 0);
+        assert_eq!(registers.read32(0x1cdc), 0, "the wire is down");
+        registers.write32(0x1d00, 1 << 10);
         aplic.finish(uart, 0);
         assert_eq!(registers.read32(0x1cdc), 10);
         aplic.disable(uart).expect("valid");

@@ -12,7 +12,10 @@
 //! - **APLIC in direct mode**: the hart claims from its port ([`crate::aplic::Port::claim`]), which clears an
 //!   edge's pending bit; a level source simply stays pending. [`InterruptController::finish`] does nothing.
 //!
-//! So a handler is written once: quiet the device, then `finish`.
+//! So a handler is written once: quiet the device *entirely*, then `finish`. A handler that leaves work for another
+//! interrupt would get that by the specifications, but QEMU's PLIC does not look at a wire again when its source is
+//! completed. And a handler is ready for an interrupt about nothing: QEMU's APLIC in direct mode leaves a level source
+//! pending once more after its device was quieted.
 
 use crate::machine::Interrupt;
 use base::Result;
