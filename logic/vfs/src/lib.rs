@@ -18,7 +18,7 @@ pub mod clock;
 pub mod cpio;
 pub mod credentials;
 pub mod dentry;
-// pub mod devfs;
+pub mod devfs;
 pub mod environment;
 pub mod file_table;
 pub mod flags;
@@ -32,7 +32,7 @@ pub mod pages;
 pub mod path;
 pub mod pipe;
 pub mod radix;
-// pub mod synthetic;
+pub mod synthetic;
 pub mod tmpfs;
 
 pub use base::{Error, Result};

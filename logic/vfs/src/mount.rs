@@ -328,6 +328,18 @@ impl Location {
         }
     }
 
+    /// The path from the top of everything to here, whatever anybody's root is.
+    pub fn global_path(&self) -> Vec<u8> {
+        let mut top = self.mount.clone();
+        while let Some(point) = top.point() {
+            top = point.mount;
+        }
+        self.absolute_path(&Location {
+            dentry: top.root.clone(),
+            mount: top,
+        })
+    }
+
     /// The path from `root` to here, as `getcwd` and /proc show it: `(unreachable)` in front when it does not lead
     /// to `root`, ` (deleted)` behind when the name is gone; the bare label for what is anonymous.
     pub fn absolute_path(&self, root: &Location) -> Vec<u8> {

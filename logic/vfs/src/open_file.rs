@@ -11,9 +11,13 @@ use crate::{Error, Result};
 use alloc::sync::Arc;
 use alloc::vec;
 use base::bytes::{Sink, Source};
+use base::operation::Operation;
 use base::sync::{Mutex, MutexGuard};
-use core::ops::ControlFlow;
+use core::fmt;
+use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicU32, Ordering};
+use memory::Frame;
+use memory::space::{Access, MappedObject};
 
 /// The largest offset of a file.
 pub const OFFSET_MAX: u64 = i64::MAX as u64;
@@ -529,6 +533,24 @@ impl OpenFile {
         outcome
     }
 
+    /// What `mmap` maps. It keeps the open description, as a mapping keeps its file.
+    ///
+    /// # Errors
+    /// [`Error::NoDevice`] when it cannot be mapped, [`Error::AccessDenied`] when it is not open for reading.
+    pub fn mapped_object(self: &Arc<Self>) -> Result<Arc<dyn MappedObject>> {
+        if self.flags().contains(OpenFlags::PATH) {
+            return Err(Error::BadDescriptor);
+        }
+        if !self.flags().reads() {
+            return Err(Error::AccessDenied);
+        }
+        let object = self.file.clone().mapped_object().ok_or(Error::NoDevice)?;
+        Ok(Arc::new(MappedFile {
+            object,
+            file: self.clone(),
+        }))
+    }
+
     /// Stores what is not stored yet (`fsync`).
     ///
     /// # Errors
@@ -551,6 +573,49 @@ impl Drop for OpenFile {
         if self.traits.counted_writer {
             self.location.inode().end_write();
         }
+    }
+}
+
+/// What a mapping of an open file shows: the file's pages, under the file's path.
+struct MappedFile {
+    object: Arc<dyn MappedObject>,
+    file: Arc<OpenFile>,
+}
+
+impl MappedObject for MappedFile {
+    fn page(&self, index: u64, access: Access) -> Operation<'_, Result<Frame>> {
+        self.object.page(index, access)
+    }
+
+    fn length(&self) -> u64 {
+        self.object.length()
+    }
+
+    fn cached_page(&self, index: u64) -> Option<Frame> {
+        self.object.cached_page(index)
+    }
+
+    fn tracks_writes(&self) -> bool {
+        self.object.tracks_writes()
+    }
+
+    fn sync(&self, range: Range<u64>) -> Operation<'_, Result<()>> {
+        self.object.sync(range)
+    }
+
+    fn identity(&self) -> (u64, u64) {
+        self.object.identity()
+    }
+
+    fn name(&self, text: &mut dyn fmt::Write) -> fmt::Result {
+        let path = self.file.location.global_path();
+        path.utf8_chunks().try_for_each(|chunk| {
+            text.write_str(chunk.valid())?;
+            chunk
+                .invalid()
+                .iter()
+                .try_for_each(|byte| write!(text, "\\{byte:03o}"))
+        })
     }
 }
 
