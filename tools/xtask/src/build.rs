@@ -106,6 +106,8 @@ pub fn apps(options: &ImageOptions) -> Result<Vec<(String, PathBuf)>> {
         "--profile",
         profile,
     ]);
+    // The root image lies in the guest's memory: no place for debug information.
+    command.args(["--config", &format!("profile.{profile}.strip='debuginfo'")]);
     succeed(&mut command, "building the programs")?;
     let folder = target_dir().join(USER_TARGET).join(profile);
     Ok(binary_names(APPS_PACKAGE)?

@@ -96,29 +96,24 @@ impl Archive {
         Ok(self.with_folders(packages))
     }
 
-    /// A package alone, without what it depends on.
-    pub fn fetch_alone(&self, name: &str, closure_of: &str) -> Result<(Package, PathBuf)> {
-        check_name(name)?;
-        self.update_once()?;
-        let (_, packages) = self.closure(closure_of)?;
-        let package = packages
-            .into_iter()
-            .find(|package| package.name == name)
-            .with_context(|| format!("`{closure_of}` does not need `{name}`"))?;
-        let folder = self.unpacked(&package);
+    /// One package of a closure, without what it depends on: the folder that holds its files.
+    pub fn fetch_alone(&self, package: &Package) -> Result<PathBuf> {
+        let folder = self.unpacked(package);
         if !folder.is_dir() {
+            note(format_args!("fetching {}", package.name));
             let mut command = self.apt("apt-get");
             command
-                .args(["-q", "download", name])
+                .args(["-q", "download", &package.name])
                 .current_dir(self.folder.join("archives"));
-            capture(&mut command, &format!("fetching {name}"))?;
-            self.unpack(&package)?;
+            capture(&mut command, &format!("fetching {}", package.name))?;
+            self.unpack(package)?;
         }
-        Ok((package, folder))
+        Ok(folder)
     }
 
     /// What apt would install for `name` on an empty system.
     pub fn closure(&self, name: &str) -> Result<(String, Vec<Package>)> {
+        self.update_once()?;
         let mut command = self.apt("apt-get");
         command.args(["-y", "--print-uris", "install", name]);
         let text = capture(&mut command, &format!("looking up {name}"))?;

@@ -4,7 +4,11 @@ use anyhow::{Context, Result, bail};
 
 const LOAD: u32 = 1;
 const SYMBOL_TABLE: u32 = 2;
+/// Types of symbols: 0 is what assembly leaves unsaid.
+const UNTYPED: u8 = 0;
 const FUNCTION: u8 = 2;
+/// Section numbers from here on are none.
+const FIRST_RESERVED_SECTION: u16 = 0xff00;
 /// A kernel larger than this is a linking mistake, not a kernel.
 const LARGEST_IMAGE: u64 = 256 << 20;
 
@@ -115,8 +119,16 @@ impl<'a> Elf<'a> {
                     u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight bytes"))
                 };
                 let name = u32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
-                if entry[4] & 15 == FUNCTION && word(8) != 0 {
-                    functions.push((word(8), word(16), self.string(strings + u64::from(name))?));
+                let section = u16::from_le_bytes(entry[6..8].try_into().expect("two bytes"));
+                if ![UNTYPED, FUNCTION].contains(&(entry[4] & 15))
+                    || !(1..FIRST_RESERVED_SECTION).contains(&section)
+                {
+                    continue;
+                }
+                let name = self.string(strings + u64::from(name))?;
+                // The assembler's own labels are no names.
+                if !name.is_empty() && !name.starts_with(['.', '$']) {
+                    functions.push((word(8), word(16), name));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! The one door to building, running, testing and checking AsyncOS: `cargo xtask`.
 
+mod bench;
 mod build;
 mod busybox;
 mod cpio;
@@ -7,10 +8,14 @@ mod debian;
 mod elf;
 mod frame;
 mod guest;
+mod linux;
 mod qemu;
 mod root_image;
 mod run;
 mod setup;
+mod suites;
+mod test;
+mod tidy;
 mod workspace;
 
 use anyhow::Result;
@@ -36,6 +41,12 @@ enum Command {
     Build(build::ImageOptions),
     /// Boot, for a shell on the console or for one program
     Run(run::RunOptions),
+    /// Run every test: on the host, model-checked, and under QEMU
+    Test(test::TestOptions),
+    /// Measure, and compare with Linux on the same QEMU
+    Bench(bench::BenchOptions),
+    /// Check format, clippy, layers, the unsafe list and the size budget
+    Tidy,
 }
 
 fn main() -> ExitCode {
@@ -68,6 +79,9 @@ fn perform(command: Command) -> Result<u8> {
             Ok(0)
         }
         Command::Run(options) => run::run(&options),
+        Command::Test(options) => test::test(&options),
+        Command::Bench(options) => bench::bench(&options),
+        Command::Tidy => tidy::tidy(),
     }
 }
 

@@ -1,0 +1,58 @@
+//! The peer: Debian's Linux for riscv64, booted on the same QEMU.
+
+use crate::debian::Archive;
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+
+/// The package that always depends on the newest kernel.
+const META_PACKAGE: &str = "linux-image-riscv64";
+
+/// Linux, as QEMU's `-kernel` takes it, and the folder of its modules.
+pub struct Linux {
+    /// The kernel's image.
+    pub kernel: PathBuf,
+    /// The folder with `kernel/drivers/...`; the modules are compressed with xz.
+    pub modules: PathBuf,
+}
+
+/// Fetches Debian's kernel and its modules; once, then they are kept.
+pub fn kernel() -> Result<Linux> {
+    let archive = Archive::open()?;
+    let (_, packages) = archive.closure(META_PACKAGE)?;
+    let package = packages
+        .iter()
+        .find(|package| is_concrete(&package.name))
+        .with_context(|| format!("`{META_PACKAGE}` depends on no kernel"))?;
+    let folder = archive.fetch_alone(package)?;
+    let version = package
+        .name
+        .trim_start_matches("linux-image-")
+        .trim_end_matches("-unsigned");
+    let kernel = ["vmlinux", "vmlinuz"]
+        .iter()
+        .map(|name| folder.join("boot").join(format!("{name}-{version}")))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no kernel in {}", package.file))?;
+    Ok(Linux {
+        kernel,
+        modules: folder.join("usr/lib/modules").join(version),
+    })
+}
+
+/// `linux-image-6.12.1+deb13-riscv64`, not `linux-image-riscv64`.
+fn is_concrete(name: &str) -> bool {
+    let rest = name.strip_prefix("linux-image-");
+    rest.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_concrete;
+
+    #[test]
+    fn the_concrete_kernel_is_told_from_the_others() {
+        assert!(is_concrete("linux-image-6.12.107+deb13-riscv64"));
+        assert!(!is_concrete("linux-image-riscv64"));
+        assert!(!is_concrete("linux-base"));
+    }
+}

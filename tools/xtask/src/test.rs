@@ -1,0 +1,362 @@
+//! `cargo xtask test`: every test there is, and one line that says how it went.
+
+use crate::build::{ImageOptions, Images, build, metadata};
+use crate::guest::{Ending, Session};
+use crate::qemu::Machine;
+use crate::run::{Errand, boot_errand};
+use crate::setup;
+use crate::suites::{Action, SUITES, Suite};
+use crate::workspace::{cargo, target_dir};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Packages with models that loom checks.
+const MODEL_PACKAGES: [&str; 2] = ["base", "sched"];
+
+/// Options of `test`.
+#[derive(Args, Clone, Debug)]
+pub struct TestOptions {
+    /// Only suites whose name contains this; when there is none, only host tests whose name does
+    filter: Option<String>,
+    /// Build the kernel quickly (profile `quick`)
+    #[arg(long)]
+    quick: bool,
+    /// Show what every suite prints, not only the failing ones
+    #[arg(short, long)]
+    verbose: bool,
+    /// Print the names of the suites, run none
+    #[arg(long)]
+    list: bool,
+}
+
+/// How a suite went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Tests that passed.
+    pub passed: usize,
+    /// Tests that failed.
+    pub failed: usize,
+    /// What it printed.
+    pub output: String,
+}
+
+/// What a suite of the host may use.
+pub struct Context<'a> {
+    /// The built images.
+    pub images: &'a Images,
+    /// When the suite counts as hung.
+    pub deadline: Instant,
+}
+
+impl Context<'_> {
+    /// Boots `machine` for one program; gives how it ended, its output, and its errors with the kernel's log.
+    #[expect(
+        dead_code,
+        reason = "for the suites of the host, which come with what they test"
+    )]
+    pub fn boot(&self, machine: &Machine, errand: &Errand) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
+        boot(self.images, machine, errand, self.deadline)
+    }
+}
+
+/// One thing to run.
+enum Job {
+    /// The tests of packages on the host.
+    Host {
+        package: String,
+        filter: Option<String>,
+    },
+    /// The models of a package.
+    Model { package: String },
+    /// A suite on a machine.
+    Guest { suite: Suite, machine: Machine },
+}
+
+/// The command; gives the exit status.
+pub fn test(options: &TestOptions) -> Result<u8> {
+    let jobs = select(options.filter.as_deref())?;
+    if options.list {
+        for (name, _) in &jobs {
+            println!("{name}");
+        }
+        return Ok(0);
+    }
+    let images = if jobs.iter().any(|(_, job)| matches!(job, Job::Guest { .. })) {
+        setup::qemu()?;
+        Some(build(&ImageOptions {
+            quick: options.quick,
+            ..ImageOptions::default()
+        })?)
+    } else {
+        None
+    };
+    let (mut passed, mut failed) = (0, 0);
+    let started = Instant::now();
+    for (name, job) in &jobs {
+        let begun = Instant::now();
+        let outcome = perform(job, images.as_ref()).unwrap_or_else(|error| Outcome {
+            passed: 0,
+            failed: 1,
+            output: format!("{error:#}\n"),
+        });
+        let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
+        let seconds = begun.elapsed().as_secs_f32();
+        println!(
+            "{name}: {verdict}, {} passed, {} failed, {seconds:.1} s",
+            outcome.passed, outcome.failed
+        );
+        if outcome.failed > 0 || options.verbose {
+            print!("{}", outcome.output);
+        }
+        passed += outcome.passed;
+        failed += outcome.failed;
+    }
+    println!(
+        "{} suites, {:.0} s",
+        jobs.len(),
+        started.elapsed().as_secs_f32()
+    );
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { 0 } else { 1 })
+}
+
+/// Everything that the filter leaves, in order: quick things first.
+fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
+    let packages = host_packages()?;
+    let mut jobs = Vec::new();
+    for package in &packages {
+        jobs.push((
+            format!("host/{package}"),
+            Job::Host {
+                package: package.clone(),
+                filter: None,
+            },
+        ));
+    }
+    for package in MODEL_PACKAGES {
+        jobs.push((
+            format!("models/{package}"),
+            Job::Model {
+                package: package.into(),
+            },
+        ));
+    }
+    for suite in SUITES {
+        for (name, machine) in suite.matrix.machines() {
+            let guest = matches!(suite.action, Action::Guest(_));
+            let name = if guest {
+                format!("{}/{name}", suite.name)
+            } else {
+                suite.name.to_owned()
+            };
+            jobs.push((
+                name,
+                Job::Guest {
+                    suite: *suite,
+                    machine,
+                },
+            ));
+            if !guest {
+                break;
+            }
+        }
+    }
+    let Some(filter) = filter else {
+        return Ok(jobs);
+    };
+    jobs.retain(|(name, _)| name.contains(filter));
+    if jobs.is_empty() {
+        jobs.extend(packages.into_iter().map(|package| {
+            (
+                format!("host/{package}"),
+                Job::Host {
+                    package,
+                    filter: Some(filter.to_owned()),
+                },
+            )
+        }));
+    }
+    Ok(jobs)
+}
+
+/// The packages whose tests run on the host.
+fn host_packages() -> Result<Vec<String>> {
+    let metadata = metadata()?;
+    let members = metadata["workspace_default_members"]
+        .as_array()
+        .context("cargo metadata has no default members")?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata has no packages")?;
+    let names = packages
+        .iter()
+        .filter(|package| members.contains(&package["id"]));
+    Ok(names
+        .filter_map(|package| package["name"].as_str())
+        .map(str::to_owned)
+        .collect())
+}
+
+fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
+    match job {
+        Job::Host { package, filter } => {
+            let mut command = cargo("test");
+            command.args(["--package", package]);
+            if let Some(filter) = filter {
+                command.args(["--", filter]);
+            }
+            cargo_test(&mut command)
+        }
+        Job::Model { package } => {
+            let mut command = cargo("test");
+            // Models take minutes without optimization.
+            command.args([
+                "--package",
+                package,
+                "--lib",
+                "--profile",
+                "quick",
+                "--target-dir",
+            ]);
+            command
+                .arg(target_dir().join("loom"))
+                .env("RUSTFLAGS", "--cfg loom");
+            cargo_test(&mut command)
+        }
+        Job::Guest { suite, machine } => {
+            let images = images.context("nothing was built")?;
+            let deadline = Instant::now() + Duration::from_secs(suite.timeout);
+            match suite.action {
+                Action::Guest(words) => guest(images, machine, words, deadline),
+                Action::Host(function) => function(&Context { images, deadline }),
+            }
+        }
+    }
+}
+
+fn cargo_test(command: &mut Command) -> Result<Outcome> {
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start cargo")?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let (passed, failed) = count_cargo(&text);
+    // A package that does not compile has no tests to count.
+    let failed = if failed == 0 && !output.status.success() {
+        1
+    } else {
+        failed
+    };
+    Ok(Outcome {
+        passed,
+        failed,
+        output: text,
+    })
+}
+
+/// Adds up the lines `test result: ok. 3 passed; 0 failed; ...`.
+fn count_cargo(text: &str) -> (usize, usize) {
+    let mut counts = (0, 0);
+    for line in text.lines().filter(|line| line.starts_with("test result:")) {
+        let number = |what: &str| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let at = words
+                .iter()
+                .position(|word| word.trim_end_matches(';') == what)?;
+            words.get(at.checked_sub(1)?)?.parse::<usize>().ok()
+        };
+        counts.0 += number("passed").unwrap_or(0);
+        counts.1 += number("failed").unwrap_or(0);
+    }
+    counts
+}
+
+fn boot(
+    images: &Images,
+    machine: &Machine,
+    errand: &Errand,
+    deadline: Instant,
+) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let session = Session {
+        output: &mut output,
+        errors: &mut errors,
+        verbose: true,
+        symbols: Some(&images.symbols),
+        deadline: Some(deadline),
+        stdin: Stdio::null(),
+    };
+    let ending = boot_errand(images, machine, errand, session)?;
+    Ok((ending, output, errors))
+}
+
+fn guest(images: &Images, machine: &Machine, words: &[&str], deadline: Instant) -> Result<Outcome> {
+    let command = words.iter().map(|word| (*word).to_owned()).collect();
+    let errand = Errand {
+        command,
+        environment: Vec::new(),
+        stdin: Some(Vec::new()),
+    };
+    let (ending, output, errors) = boot(images, machine, &errand, deadline)?;
+    let printed = String::from_utf8_lossy(&output).into_owned();
+    let (passed, failed) = judge(&printed, &ending);
+    let output = format!(
+        "{printed}--- errors and log\n{}--- {ending:?}\n",
+        String::from_utf8_lossy(&errors)
+    );
+    Ok(Outcome {
+        passed,
+        failed,
+        output,
+    })
+}
+
+/// Counts the tests of a guest's suite: by its last line, or one for the whole. A bad ending is a failure in any case.
+fn judge(printed: &str, ending: &Ending) -> (usize, usize) {
+    let good = *ending == Ending::Exit(0);
+    match printed
+        .lines()
+        .rfind(|line| !line.trim().is_empty())
+        .and_then(parse_summary)
+    {
+        Some((passed, 0)) if !good => (passed, 1),
+        Some((0, 0)) => (0, 1),
+        Some(counts) => counts,
+        None => (usize::from(good), usize::from(!good)),
+    }
+}
+
+/// Reads `N passed, N failed`.
+fn parse_summary(line: &str) -> Option<(usize, usize)> {
+    let (passed, failed) = line.trim().split_once(", ")?;
+    Some((
+        passed.strip_suffix(" passed")?.parse().ok()?,
+        failed.strip_suffix(" failed")?.parse().ok()?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_s_results_add_up() {
+        let text = "running 2 tests\ntest result: ok. 24 passed; 0 failed; 0 ignored; finished in 0.31s\n\
+                    test result: FAILED. 1 passed; 2 failed; 0 ignored\n";
+        assert_eq!(count_cargo(text), (25, 2));
+    }
+
+    #[test]
+    fn a_suite_is_judged_by_its_last_line_and_its_ending() {
+        let (good, bad) = (Ending::Exit(0), Ending::Exit(1));
+        assert_eq!(judge("ok 1\n3 passed, 0 failed\n", &good), (3, 0));
+        assert_eq!(judge("3 passed, 2 failed\n", &bad), (3, 2));
+        assert_eq!(judge("3 passed, 0 failed\n", &Ending::Panic), (3, 1));
+        assert_eq!(judge("0 passed, 0 failed\n", &good), (0, 1));
+        assert_eq!(judge("hello\n", &good), (1, 0));
+        assert_eq!(judge("hello\n", &Ending::Timeout), (0, 1));
+    }
+}
