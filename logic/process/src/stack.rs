@@ -49,7 +49,7 @@ impl Strings {
     /// None yet. `stack_limit` is the soft `RLIMIT_STACK` in bytes; a quarter of it may be used.
     pub fn new(stack_limit: u64) -> Self {
         let quarter = usize::try_from(stack_limit / 4).unwrap_or(usize::MAX);
-        let limit = quarter.min(TOTAL_MAX).max(TOTAL_MIN);
+        let limit = quarter.clamp(TOTAL_MIN, TOTAL_MAX);
         Self {
             arguments: Vec::new(),
             environment: Vec::new(),
