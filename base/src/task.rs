@@ -17,7 +17,7 @@ mod join;
 mod priority;
 mod state;
 
-pub use cell::{Outcome, Runnable, Started, SuspendedPoll, Task, TaskPointer, TaskRef, WakerRef};
+pub use cell::{Outcome, Runnable, Running, Started, SuspendedPoll, Task, TaskPointer, TaskRef, WakerRef};
 pub use header::TaskHeader;
 pub use join::{JoinHandle, joinable};
 pub use priority::Priority;

@@ -62,7 +62,7 @@ impl Semaphore {
     #[inline]
     pub fn acquire(&self, count: u32) -> Acquire<'_> {
         assert!(count <= Self::MAX_PERMITS, "more permits than a semaphore can count");
-        Acquire { semaphore: self, count, node: Node::new(count) }
+        Acquire { semaphore: self, node: Node::new(count) }
     }
 
     /// Waits for `count` permits, which go back when the result is dropped.
@@ -133,7 +133,7 @@ impl fmt::Debug for Semaphore {
 #[must_use = "a future does nothing until it is awaited"]
 pub struct Acquire<'a> {
     semaphore: &'a Semaphore,
-    count: u32,
+    /// Its tag is the number of permits.
     node: Node,
 }
 
@@ -165,8 +165,8 @@ impl<'a> Acquire<'a> {
         }
         let mut word = semaphore.word.load(Ordering::Relaxed);
         while word & WAITERS == 0 {
-            let enough = word / PERMIT >= self.count;
-            let new = if enough { word - self.count * PERMIT } else { word | WAITERS };
+            let enough = word / PERMIT >= self.node.tag();
+            let new = if enough { word - self.node.tag() * PERMIT } else { word | WAITERS };
             match semaphore.word.compare_exchange_weak(word, new, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) if enough => return Poll::Ready(()),
                 Ok(_) => break,
@@ -175,7 +175,7 @@ impl<'a> Acquire<'a> {
         }
         // SAFETY: the node is detached and this future's own; the future is pinned (called from `poll` only), and its
         // drop takes the node off; it is never put on another list.
-        unsafe { list.push_back(&self.node, waker.clone(), self.count) };
+        unsafe { list.push_back(&self.node, waker.clone(), self.node.tag()) };
         Poll::Pending
     }
 
@@ -196,7 +196,7 @@ impl<'a> Acquire<'a> {
             }
         } else {
             drop(list);
-            semaphore.release(self.count);
+            semaphore.release(self.node.tag());
         }
     }
 }
@@ -208,7 +208,7 @@ impl Future for Acquire<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let this = self.into_ref().get_ref();
         match this.node.state() {
-            NodeState::Detached if this.semaphore.try_acquire(this.count) => Poll::Ready(()),
+            NodeState::Detached if this.semaphore.try_acquire(this.node.tag()) => Poll::Ready(()),
             NodeState::Detached | NodeState::Waiting => this.poll_slow(context.waker()),
             NodeState::NotifiedOne | NodeState::NotifiedAll => {
                 this.node.reset();

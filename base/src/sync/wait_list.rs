@@ -34,6 +34,8 @@ pub(super) enum NodeState {
 pub(super) struct Node {
     links: DataCell<Links>,
     state: AtomicU32,
+    /// What the owner of the list makes of it: an epoch, a number of permits. Guarded as the links are.
+    tag: AtomicU32,
     _pinned: PhantomPinned,
 }
 
@@ -41,8 +43,6 @@ struct Links {
     next: Option<NonNull<Node>>,
     previous: Option<NonNull<Node>>,
     waker: Option<Waker>,
-    /// What the owner of the list makes of it: an epoch, a number of permits.
-    tag: u32,
 }
 
 // SAFETY: the links are guarded as the head of this file says.
@@ -54,10 +54,11 @@ impl Node {
     /// A detached node.
     #[inline]
     pub fn new(tag: u32) -> Self {
-        let links = Links { next: None, previous: None, waker: None, tag };
+        let links = Links { next: None, previous: None, waker: None };
         Self {
             links: DataCell::new(links),
             state: AtomicU32::new(NodeState::Detached as u32),
+            tag: AtomicU32::new(tag),
             _pinned: PhantomPinned,
         }
     }
@@ -71,6 +72,12 @@ impl Node {
             2 => NodeState::NotifiedOne,
             _ => NodeState::NotifiedAll,
         }
+    }
+
+    /// The tag.
+    #[inline]
+    pub fn tag(&self) -> u32 {
+        self.tag.load(Ordering::Relaxed)
     }
 
     /// Forgets a notification. The node must not be waiting.
@@ -109,7 +116,7 @@ impl WaitList {
     /// The tag of the first node.
     pub fn front_tag(&self) -> Option<u32> {
         // SAFETY: a node on the list is alive (rule 4) and guarded by the lock that the caller holds (rule 2).
-        self.head.map(|node| unsafe { (*node.as_ref().links.pointer_shared()).tag })
+        self.head.map(|node| unsafe { node.as_ref() }.tag())
     }
 
     /// Appends `node`, to be woken by `waker`; `tag` replaces the node's.
@@ -118,10 +125,11 @@ impl WaitList {
     /// The caller owns the node, which is detached and pinned, stays where it is until it is off the list, and is only
     /// ever used with this list from now until then.
     pub unsafe fn push_back(&mut self, node: &Node, waker: Waker, tag: u32) {
+        node.tag.store(tag, Ordering::Relaxed);
         let pointer = NonNull::from(node);
         let previous = self.tail.replace(pointer);
         // SAFETY: the caller owns the detached node.
-        unsafe { *node.links.pointer_exclusive() = Links { next: None, previous, waker: Some(waker), tag } };
+        unsafe { *node.links.pointer_exclusive() = Links { next: None, previous, waker: Some(waker) } };
         node.state.store(NodeState::Waiting as u32, Ordering::Relaxed);
         match previous {
             // SAFETY: a node on the list is alive and guarded by the caller's lock.

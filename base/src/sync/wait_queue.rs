@@ -21,21 +21,18 @@ use core::task::{Context, Poll, Waker};
 pub struct WaitQueue {
     /// 1 while the list has nodes. Written under the lock, read without.
     waiting: AtomicU32,
-    inner: SpinLock<Inner>,
-}
-
-struct Inner {
-    list: WaitList,
     /// Tag of new nodes. [`WaitQueue::wake_all`] counts it up, and so knows where those end who waited when it began.
-    epoch: u32,
+    /// Used under the lock.
+    epoch: AtomicU32,
+    list: SpinLock<WaitList>,
 }
 
 impl WaitQueue {
     const_unless_loom! {
         /// An empty queue.
         pub fn new() -> Self {
-            let inner = Inner { list: WaitList::new(), epoch: 0 };
-            Self { waiting: AtomicU32::new(0), inner: SpinLock::new(inner) }
+            let list = SpinLock::new(WaitList::new());
+            Self { waiting: AtomicU32::new(0), epoch: AtomicU32::new(0), list }
         }
     }
 
@@ -85,9 +82,9 @@ impl WaitQueue {
     #[cold]
     fn wake_one_slow(&self) -> bool {
         let waker = {
-            let mut inner = self.inner.lock();
-            let waker = inner.list.pop_front(NodeState::NotifiedOne);
-            self.publish(&inner.list);
+            let mut list = self.list.lock();
+            let waker = list.pop_front(NodeState::NotifiedOne);
+            self.publish(&list);
             waker
         };
         waker.map(Waker::wake).is_some()
@@ -99,13 +96,13 @@ impl WaitQueue {
         loop {
             let mut batch = WakeBatch::new();
             {
-                let mut inner = self.inner.lock();
+                let mut list = self.list.lock();
                 while batch.len() < WAKE_BATCH.min(count - woken)
-                    && let Some(waker) = inner.list.pop_front(NodeState::NotifiedOne)
+                    && let Some(waker) = list.pop_front(NodeState::NotifiedOne)
                 {
                     batch.push(waker);
                 }
-                self.publish(&inner.list);
+                self.publish(&list);
             }
             if batch.is_empty() {
                 return woken;
@@ -123,20 +120,20 @@ impl WaitQueue {
         loop {
             let mut batch = WakeBatch::new();
             {
-                let mut inner = self.inner.lock();
+                let mut list = self.list.lock();
                 let last = *last_epoch.get_or_insert_with(|| {
-                    let last = inner.epoch;
-                    inner.epoch = last.wrapping_add(1);
+                    let last = self.epoch.load(Ordering::Relaxed);
+                    self.epoch.store(last.wrapping_add(1), Ordering::Relaxed);
                     last
                 });
                 while batch.len() < WAKE_BATCH
-                    && let Some(tag) = inner.list.front_tag()
+                    && let Some(tag) = list.front_tag()
                     && last.wrapping_sub(tag) <= u32::MAX / 2
-                    && let Some(waker) = inner.list.pop_front(NodeState::NotifiedAll)
+                    && let Some(waker) = list.pop_front(NodeState::NotifiedAll)
                 {
                     batch.push(waker);
                 }
-                self.publish(&inner.list);
+                self.publish(&list);
             }
             if batch.is_empty() {
                 return;
@@ -227,20 +224,20 @@ impl<Q: QueueHandle> Waiter<Q> {
         // Shared from here on: the list has a pointer to the node.
         let this = self.into_ref().get_ref();
         let queue = this.queue.queue();
-        let mut inner = queue.inner.lock();
+        let mut list = queue.list.lock();
         if this.node.state() == NodeState::Waiting {
             // SAFETY: the node waits, and only ever on its own queue's list, whose lock is held.
-            let old = unsafe { inner.list.replace_waker(&this.node, waker) };
-            drop(inner);
+            let old = unsafe { list.replace_waker(&this.node, waker) };
+            drop(list);
             drop(old);
             return false;
         }
-        let epoch = inner.epoch;
+        let epoch = queue.epoch.load(Ordering::Relaxed);
         // SAFETY: not waiting, so the node is this owner's; it is pinned (`self`), and its drop removes it; it is only
         // ever put on the list of its own queue, which the handle keeps alive and in place.
-        unsafe { inner.list.push_back(&this.node, waker.clone(), epoch) };
+        unsafe { list.push_back(&this.node, waker.clone(), epoch) };
         queue.waiting.store(1, Ordering::Relaxed);
-        drop(inner);
+        drop(list);
         // With the fence in `has_waiters`: see the head of this file.
         fence(Ordering::SeqCst);
         true
@@ -285,13 +282,13 @@ impl<Q: QueueHandle> Waiter<Q> {
         let mut waker = None;
         if state == NodeState::Waiting {
             let queue = self.queue.queue();
-            let mut inner = queue.inner.lock();
+            let mut list = queue.list.lock();
             // A waker may have been faster; under the lock the state stands still.
             state = self.node.state();
             if state == NodeState::Waiting {
                 // SAFETY: the node waits on its own queue's list, whose lock is held.
-                waker = unsafe { inner.list.remove(&self.node) };
-                queue.publish(&inner.list);
+                waker = unsafe { list.remove(&self.node) };
+                queue.publish(&list);
             }
         }
         drop(waker);

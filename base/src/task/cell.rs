@@ -61,6 +61,10 @@ impl Task {
         Ok((Runnable { header }, TaskRef { header }))
     }
 
+    #[expect(
+        clippy::new_ret_no_self,
+        reason = "`Task` is a name for the making of two things that belong together"
+    )]
     /// As [`Task::try_new`], where running out of memory is the end (at boot).
     pub fn new<F, S>(future: F, priority: Priority, schedule: S) -> (Runnable, TaskRef)
     where

@@ -1,7 +1,7 @@
 //! Every interleaving of small scenes on the task cell, tried by loom; what is forgotten is reported as a leak.
 
 use super::{Cancel, Finish, Wake};
-use super::{Outcome, Priority, Runnable, Start, Started, Task, TaskHeader, TaskRef, TaskState};
+use super::{Outcome, Priority, Runnable, Start, Task, TaskHeader, TaskRef, TaskState};
 use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::future::poll_fn;
 use core::task::Poll;
@@ -44,9 +44,9 @@ impl Scene {
     }
 
     /// A coroutine that waits for the flag, and relies on the wake-up alone.
-    fn spawn(self: &Arc<Scene>) -> (Runnable, TaskRef) {
-        let (scene, queue) = (self.clone(), self.clone());
-        let counter = DropCounter(self.clone(), Track::new(()));
+    fn spawn(this: &Arc<Scene>) -> (Runnable, TaskRef) {
+        let (scene, queue) = (this.clone(), this.clone());
+        let counter = DropCounter(this.clone(), Track::new(()));
         let future = poll_fn(move |_| {
             let _ = &counter;
             scene.polls.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +81,7 @@ impl Scene {
 fn wake_during_the_poll_is_not_lost() {
     model(|| {
         let scene = Scene::new();
-        let (runnable, task) = scene.spawn();
+        let (runnable, task) = Scene::spawn(&scene);
         let (other, waker) = (scene.clone(), task.waker());
         let thread = thread::spawn(move || {
             other.flag.store(true, Ordering::Relaxed);
@@ -100,7 +100,7 @@ fn wake_during_the_poll_is_not_lost() {
 fn two_wakes_queue_once() {
     model(|| {
         let scene = Scene::new();
-        let (runnable, task) = scene.spawn();
+        let (runnable, task) = Scene::spawn(&scene);
         let wakers = [(scene.clone(), task.waker()), (scene.clone(), task.waker())];
         let threads = wakers.map(|(scene, waker)| {
             thread::spawn(move || {
@@ -110,7 +110,7 @@ fn two_wakes_queue_once() {
         });
         scene.run(runnable);
         scene.drain();
-        threads.map(|thread| thread.join().unwrap());
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
         scene.drain();
         assert!(task.state().is_complete());
         assert_eq!(scene.drops.load(Ordering::Relaxed), 1);
@@ -121,7 +121,7 @@ fn two_wakes_queue_once() {
 fn cancel_wake_and_poll_drop_the_future_once() {
     model(|| {
         let scene = Scene::new();
-        let (runnable, task) = scene.spawn();
+        let (runnable, task) = Scene::spawn(&scene);
         let (other, waker) = (scene.clone(), task.waker());
         let waker = thread::spawn(move || {
             other.flag.store(true, Ordering::Relaxed);
@@ -143,7 +143,7 @@ fn cancel_wake_and_poll_drop_the_future_once() {
 fn waiting_coroutine_is_cancelled_without_a_poll() {
     model(|| {
         let scene = Scene::new();
-        let (runnable, task) = scene.spawn();
+        let (runnable, task) = Scene::spawn(&scene);
         scene.run(runnable);
         let other = task.clone();
         let thread = thread::spawn(move || other.cancel());
@@ -162,7 +162,7 @@ fn last_reference_frees_wherever_it_is_dropped() {
     model(|| {
         let scene = Scene::new();
         scene.flag.store(true, Ordering::Relaxed);
-        let (runnable, task) = scene.spawn();
+        let (runnable, task) = Scene::spawn(&scene);
         let waker = task.waker();
         let thread = thread::spawn(move || waker.wake());
         drop(task);
@@ -343,8 +343,6 @@ fn change_of_priority_meets_a_push() {
         thread.join().unwrap();
         assert_eq!(task.queued_priority(), Priority::HIGHEST);
         runnable.dequeued();
-        assert!(
-            matches!(runnable.start(), Started::Poll(running) if matches!(running.poll(), Outcome::Complete))
-        );
+        assert!(matches!(runnable.run(), Outcome::Complete));
     });
 }

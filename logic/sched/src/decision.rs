@@ -75,3 +75,6 @@ pub fn choose_target(priority: Priority, last: usize, here: usize, harts: &[Hart
         None => Target { hart: last, notify: false },
     }
 }
+
+#[cfg(test)]
+mod tests;

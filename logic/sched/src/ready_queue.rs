@@ -176,3 +176,6 @@ impl<Id: Copy + Eq> Default for ReadyQueue<Id> {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

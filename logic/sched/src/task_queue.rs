@@ -135,3 +135,6 @@ impl TaskQueue {
         here
     }
 }
+
+#[cfg(test)]
+mod tests;
