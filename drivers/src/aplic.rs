@@ -77,7 +77,14 @@ impl Aplic {
     ) -> Result<Self> {
         let (files, size) = match &description.delivery {
             Delivery::Message => (Some(files.ok_or(Error::InvalidArgument)?.clone()), PORTS),
-            Delivery::Direct(harts) => (None, PORTS + PORT_STRIDE * harts.len()),
+            Delivery::Direct(harts) => {
+                let ports = harts
+                    .iter()
+                    .map(|hart| hart.index as usize + 1)
+                    .max()
+                    .unwrap_or(0);
+                (None, PORTS + PORT_STRIDE * ports)
+            }
         };
         if registers.size() < size {
             return Err(Error::InvalidArgument);
@@ -91,9 +98,12 @@ impl Aplic {
         }
         let mode = if files.is_some() { MESSAGE_MODE } else { 0 };
         if let Delivery::Direct(harts) = &description.delivery {
-            for index in 0..harts.len() {
-                registers.write32(PORTS + PORT_STRIDE * index + PORT_THRESHOLD, 0);
-                registers.write32(PORTS + PORT_STRIDE * index + PORT_DELIVERY, 1);
+            for port in harts
+                .iter()
+                .map(|hart| PORTS + PORT_STRIDE * hart.index as usize)
+            {
+                registers.write32(port + PORT_THRESHOLD, 0);
+                registers.write32(port + PORT_DELIVERY, 1);
             }
         }
         registers.write32(DOMAIN_CONFIGURATION, INTERRUPT_ENABLE | mode);
@@ -186,7 +196,10 @@ impl Aplic {
 
     fn direct_index(&self, hart_id: usize) -> Option<usize> {
         match &self.description.delivery {
-            Delivery::Direct(harts) => harts.iter().position(|hart| *hart == hart_id),
+            Delivery::Direct(harts) => harts
+                .iter()
+                .find(|hart| hart.hart_id == hart_id)
+                .map(|hart| hart.index as usize),
             Delivery::Message => None,
         }
     }
@@ -295,7 +308,7 @@ impl Port {
 mod tests {
     use super::*;
     use crate::imsic::tests::two_harts;
-    use crate::machine::{Phandle, Region};
+    use crate::machine::{HartPlace, Phandle, Region};
     use crate::mmio::fake;
     use base::address::PhysicalAddress;
 
@@ -418,7 +431,20 @@ mod tests {
     #[test]
     fn direct_mode_claims_at_the_port() {
         let registers = fake::registers(0x8000);
-        let harts = Delivery::Direct([4, 7].into_iter().collect());
+        let harts = Delivery::Direct(
+            [
+                HartPlace {
+                    hart_id: 4,
+                    index: 0,
+                },
+                HartPlace {
+                    hart_id: 7,
+                    index: 1,
+                },
+            ]
+            .into_iter()
+            .collect(),
+        );
         let mut aplic = Aplic::over(registers, &description(harts), None).expect("valid");
         assert_eq!((registers.read32(0), registers.read32(0x4020)), (1 << 8, 1));
         let uart = interrupt(10, Trigger::LevelHigh);

@@ -86,10 +86,11 @@ impl Layout {
             description: description.clone(),
         };
         let harts = &description.harts;
-        if harts
-            .iter()
-            .all(|hart| layout.file(*hart, layout.files_per_hart() - 1).is_some())
-        {
+        if harts.iter().all(|hart| {
+            layout
+                .file(hart.hart_id, layout.files_per_hart() - 1)
+                .is_some()
+        }) {
             Ok(layout)
         } else {
             Err(Error::InvalidArgument)
@@ -126,9 +127,9 @@ impl Layout {
             .description
             .harts
             .iter()
-            .position(|hart| *hart == hart_id)?;
-        // The files of the harts follow one another through the regions in the order of the harts.
-        let mut offset = (place << self.description.guest_index_bits) << PAGE_SHIFT;
+            .find(|hart| hart.hart_id == hart_id)?;
+        // The files of the harts follow one another through the regions.
+        let mut offset = (place.index as usize) << self.description.guest_index_bits << PAGE_SHIFT;
         for region in &self.description.regions {
             if offset < region.size {
                 let page = region
@@ -259,13 +260,22 @@ impl Identities {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::Phandle;
+    use crate::machine::{HartPlace, Phandle};
     use core::cell::RefCell;
     use std::collections::BTreeMap;
 
     /// The files of QEMU's `virt` with two harts and 7 guests.
     pub(crate) fn two_harts() -> Layout {
         Layout::new(&description()).expect("valid")
+    }
+
+    fn places(count: u32) -> arrayvec::ArrayVec<HartPlace, { machine::MAX_HARTS }> {
+        (0..count)
+            .map(|index| HartPlace {
+                hart_id: index as usize,
+                index,
+            })
+            .collect()
     }
 
     fn description() -> machine::Imsic {
@@ -283,7 +293,7 @@ pub(crate) mod tests {
             hart_index_bits: 1,
             group_index_bits: 0,
             group_index_shift: 24,
-            harts: [0, 1].into_iter().collect(),
+            harts: places(2),
         }
     }
 
@@ -304,13 +314,13 @@ pub(crate) mod tests {
             start: PhysicalAddress::new(0x2900_0000),
             size: 0x1_0000,
         });
-        description.harts = [0, 1, 2, 3].into_iter().collect();
+        description.harts = places(4);
         (description.group_index_bits, description.group_index_shift) = (1, 24);
         let layout = Layout::new(&description).expect("valid");
         assert_eq!(layout.file(3, 1), Some(PhysicalAddress::new(0x2900_9000)));
         let indices = [0, 1, 2, 3].map(|hart| layout.message_hart_index(hart).expect("a hart"));
         assert_eq!(indices, [0, 1, 2, 3]);
-        description.harts.push(4);
+        description.harts = places(5);
         assert!(Layout::new(&description).is_err());
     }
 

@@ -247,6 +247,15 @@ pub struct PlicContext {
     pub context: u32,
 }
 
+/// What index a controller has for a hart. It counts harts that are not used, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HartPlace {
+    /// The hart.
+    pub hart_id: usize,
+    /// Its index.
+    pub index: u32,
+}
+
 /// The supervisor's domain of an advanced platform-level interrupt controller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aplic {
@@ -269,8 +278,8 @@ pub struct Aplic {
 pub enum Delivery {
     /// By a message to the interrupt file of a hart.
     Message,
-    /// By a wire to each of these harts, whose place here is their index in the APLIC.
-    Direct(ArrayVec<usize, MAX_HARTS>),
+    /// By a wire to each of these harts.
+    Direct(ArrayVec<HartPlace, MAX_HARTS>),
 }
 
 /// The interrupt files of the supervisor level.
@@ -292,8 +301,8 @@ pub struct Imsic {
     pub group_index_bits: u32,
     /// Where the group's index starts in an address.
     pub group_index_shift: u32,
-    /// The harts, in the order of their files.
-    pub harts: ArrayVec<usize, MAX_HARTS>,
+    /// The harts that have files, and where theirs are in the row of all files.
+    pub harts: ArrayVec<HartPlace, MAX_HARTS>,
 }
 
 /// A PCI host bridge with ECAM configuration space.

@@ -408,31 +408,32 @@ impl Walk<'_> {
     }
 
     /// The harts whose external supervisor interrupt `interrupts-extended` names, each with its place in the list.
-    fn supervisor_targets(&self, node: &FdtNode<'_>) -> impl Iterator<Item = (usize, u32, usize)> {
+    fn supervisor_targets(&self, node: &FdtNode<'_>) -> impl Iterator<Item = HartPlace> {
         let mut cells = Cells(bytes_of(node, "interrupts-extended").unwrap_or(&[]));
+        let entries = core::iter::from_fn(move || Some((Phandle(cells.next()?), cells.next()?)));
         let harts = &self.machine.harts;
-        let mut index = 0;
-        core::iter::from_fn(move || {
-            let entry = (Phandle(cells.next()?), cells.next()?);
-            index += 1;
-            Some((index - 1, entry))
-        })
-        .filter(|(_, (_, interrupt))| *interrupt == SUPERVISOR_EXTERNAL)
-        .filter_map(move |(index, (phandle, interrupt))| {
-            let hart = harts
-                .iter()
-                .find(|hart| hart.interrupt_controller == phandle)?;
-            Some((index, interrupt, hart.id))
-        })
+        let supervisor =
+            |(_, (_, interrupt)): &(u32, (Phandle, u32))| *interrupt == SUPERVISOR_EXTERNAL;
+        // A corrupt list may name a hart again and again: no more than there is room for.
+        let found =
+            (0..)
+                .zip(entries)
+                .filter(supervisor)
+                .filter_map(move |(index, (phandle, _))| {
+                    let hart = harts
+                        .iter()
+                        .find(|hart| hart.interrupt_controller == phandle)?;
+                    Some(HartPlace {
+                        hart_id: hart.id,
+                        index,
+                    })
+                });
+        found.take(MAX_HARTS)
     }
 
     fn imsic(&self, place: &Place<'_, '_>) -> Option<Imsic> {
         let node = &place.node;
-        let harts: ArrayVec<usize, MAX_HARTS> = self
-            .supervisor_targets(node)
-            .map(|(_, _, hart)| hart)
-            .take(MAX_HARTS)
-            .collect();
+        let harts: ArrayVec<HartPlace, MAX_HARTS> = self.supervisor_targets(node).collect();
         let files = bytes_of(node, "interrupts-extended")?.len() / 8;
         let bits = |name: &str| number_of(node, name).map(|bits| bits as u32);
         let identity_count = bits("riscv,num-ids")?;
@@ -522,11 +523,10 @@ impl Walk<'_> {
     fn plic(&mut self, place: &Place<'_, '_>, registers: Region) {
         let contexts = self
             .supervisor_targets(&place.node)
-            .map(|(index, _, hart_id)| PlicContext {
+            .map(|HartPlace { hart_id, index }| PlicContext {
                 hart_id,
-                context: index as u32,
+                context: index,
             })
-            .take(MAX_HARTS)
             .collect();
         let (phandle, count) = (
             phandle_of(&place.node),
@@ -545,11 +545,8 @@ impl Walk<'_> {
     }
 
     fn aplic(&mut self, place: &Place<'_, '_>, registers: Region) {
-        let targets: ArrayVec<usize, MAX_HARTS> = self
-            .supervisor_targets(&place.node)
-            .map(|(_, _, hart)| hart)
-            .take(MAX_HARTS)
-            .collect();
+        let targets: ArrayVec<HartPlace, MAX_HARTS> =
+            self.supervisor_targets(&place.node).collect();
         let parent = number_of(&place.node, "msi-parent").map(|number| Phandle(number as u32));
         let imsic = self.machine.imsic.as_ref().map(|imsic| imsic.phandle);
         let delivery = match parent {

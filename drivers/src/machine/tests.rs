@@ -406,7 +406,11 @@ fn a_plain_machine_is_read() {
         [0x2c, 0xf9, 0x69, 0xc0, 0x50, 0x9d, 0x09, 0x3f]
     );
     assert_eq!(chosen.kaslr_seed, Some(0x1234_5678_9abc_def0));
+}
 
+#[test]
+fn the_devices_of_a_plain_machine_are_found() {
+    let machine = Machine::parse(&tree(PLAIN).to_dtb()).expect("a good tree");
     let plic = &machine.plics[0];
     assert_eq!(
         (plic.registers, plic.source_count),
@@ -509,7 +513,14 @@ fn the_supervisor_s_part_of_aia_is_found() {
         ),
         (3, 3, 255)
     );
-    assert_eq!(imsic.harts[..], [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(
+        imsic
+            .harts
+            .iter()
+            .map(|hart| hart.hart_id)
+            .collect::<Vec<_>>(),
+        [0, 1, 2, 3, 4, 5, 6, 7]
+    );
     let layout = crate::imsic::Layout::new(imsic).expect("a file for each");
     assert_eq!(layout.file(7, 2), Some(PhysicalAddress::new(0x2803_a000)));
     let uart = machine
@@ -536,7 +547,14 @@ fn an_aplic_without_files_is_direct() {
     };
     assert_eq!(
         aplic.delivery,
-        Delivery::Direct([0, 1].into_iter().collect())
+        Delivery::Direct(
+            (0..2)
+                .map(|index| HartPlace {
+                    hart_id: index as usize,
+                    index
+                })
+                .collect()
+        )
     );
 }
 
@@ -631,6 +649,12 @@ fn disabled_nodes_are_absent() {
     set(&mut tree, "/cpus/cpu@3", "status", b"disabled\0");
     set(&mut tree, "/soc/rtc@101000", "status", b"disabled\0");
     let machine = Machine::parse(&tree.to_dtb()).expect("a good tree");
+    let layout =
+        crate::imsic::Layout::new(machine.imsic.as_ref().expect("files")).expect("a file for each");
+    assert_eq!(
+        (layout.file(3, 0), layout.file(4, 0)),
+        (None, Some(PhysicalAddress::new(0x2802_0000)))
+    );
     assert!(machine.hart(3).is_none() && machine.hart(4).is_some() && machine.rtc.is_none());
 }
 
