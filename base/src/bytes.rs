@@ -37,6 +37,11 @@ impl<'a> SharedBytes<'a> {
         Self { pointer: bytes.as_mut_ptr(), length: bytes.len(), lifetime: PhantomData }
     }
 
+    /// Where the bytes are. Use it to name them (to a device, to their frame), not to reach them.
+    pub const fn pointer(&self) -> *mut u8 {
+        self.pointer
+    }
+
     /// How many bytes there are.
     pub const fn len(&self) -> usize {
         self.length

@@ -199,7 +199,7 @@ impl Class {
         }
         if slab.used == 0 {
             self.unlink(slab);
-            frames::free_numbers(number_of(start.cast()), 1 << slab_order(class));
+            frames::free_numbers(frames::number_of(start.cast()), 1 << slab_order(class));
         }
     }
 
@@ -230,7 +230,7 @@ impl Class {
 /// A slab without objects out, alone in its list.
 fn new_slab(class: usize) -> Option<*mut Slab> {
     let order = slab_order(class);
-    let number = frames::allocate_numbers(1 << order, order).ok()?;
+    let number = frames::allocate_for_heap(1 << order, order).ok()?;
     let start = direct_map(PhysicalAddress::from_page_number(number as usize)).cast::<Slab>();
     // The header takes the first slots, so that the objects keep the alignment of their size.
     let carved = size_of::<Slab>().div_ceil(SIZES[class]) as u16;
@@ -244,13 +244,6 @@ fn new_slab(class: usize) -> Option<*mut Slab> {
     // SAFETY: frames that were just taken.
     unsafe { start.write(slab) };
     Some(start)
-}
-
-/// The number of the frame that the direct map shows at `pointer`.
-fn number_of(pointer: *mut u8) -> u32 {
-    // The direct map is linear, so that one known point of it gives all.
-    let origin = direct_map(PhysicalAddress::from_page_number(frames::first_number())).addr();
-    ((pointer.addr().wrapping_sub(origin) >> PAGE_SHIFT) + frames::first_number()) as u32
 }
 
 impl KernelHeap {
@@ -336,7 +329,7 @@ impl KernelHeap {
     }
 
     fn allocate_pages(&self, count: usize, order: u32) -> *mut u8 {
-        match frames::allocate_numbers(count, order) {
+        match frames::allocate_for_heap(count, order) {
             Ok(number) => {
                 self.large_bytes
                     .fetch_add(count * PAGE_SIZE, Ordering::Relaxed);
@@ -349,7 +342,7 @@ impl KernelHeap {
     fn free_pages(&self, pointer: *mut u8, count: usize) {
         self.large_bytes
             .fetch_sub(count * PAGE_SIZE, Ordering::Relaxed);
-        frames::free_numbers(number_of(pointer), count);
+        frames::free_numbers(frames::number_of(pointer), count);
     }
 }
 

@@ -1,7 +1,9 @@
 //! The handles: as long as one lives, its memory is nobody else's; the last one frees it.
 
-use super::{FRAMES_PER_LARGE, LARGE_ORDER, allocate_block, allocate_numbers, allocate_one};
-use super::{free_numbers, pointer, record, release_one};
+use super::{
+    FRAMES_PER_LARGE, LARGE_ORDER, Use, allocate_block, allocate_numbers, allocate_one,
+    free_numbers, pointer, record, release_one,
+};
 use base::Result;
 use base::address::{PAGE_SIZE, PhysicalAddress};
 use base::bytes::SharedBytes;
@@ -24,30 +26,40 @@ fn nonzero(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).expect("frame 0 is never given")
 }
 
+/// Words that are written or copied in one round of a loop, which the compiler unrolls.
+const ROUND: usize = 16;
+const WORDS_PER_FRAME: usize = PAGE_SIZE / size_of::<u64>();
+
 /// Writes zeros: eight-byte stores, unrolled, as this is most of what a page fault costs.
 fn zero(number: u32, frames: usize) {
-    const UNROLLED: usize = 16;
-    let start = pointer(number).cast::<[u64; UNROLLED]>();
-    for index in 0..frames * PAGE_SIZE / size_of::<[u64; UNROLLED]>() {
-        // SAFETY: within frames that the caller just took. Volatile, so that it stays a loop of stores and does not
-        // become a call of a `memset` that works by less.
-        unsafe { start.add(index).write_volatile([0; UNROLLED]) };
+    let start = pointer(number).cast::<u64>();
+    for round in 0..frames * WORDS_PER_FRAME / ROUND {
+        let start = start.wrapping_add(round * ROUND);
+        for word in 0..ROUND {
+            // SAFETY: within frames that the caller just took. Volatile, so that it stays a loop of stores and does not
+            // become a call of a `memset` that does less with each instruction.
+            unsafe { start.wrapping_add(word).write_volatile(0) };
+        }
     }
 }
 
 /// Copies one frame; eight-byte loads and stores, unrolled.
 fn copy(from: u32, to: u32) {
-    const UNROLLED: usize = 8;
-    let source = pointer(from).cast::<[u64; UNROLLED]>();
-    let target = pointer(to).cast::<[u64; UNROLLED]>();
-    for index in 0..PAGE_SIZE / size_of::<[u64; UNROLLED]>() {
-        // SAFETY: both are whole frames that the caller holds, and different ones. User code may write the source
-        // meanwhile, as with every copy of shared bytes.
-        unsafe {
-            target
-                .add(index)
-                .write_volatile(source.add(index).read_volatile())
-        };
+    let (source, target) = (pointer(from).cast::<u64>(), pointer(to).cast::<u64>());
+    for round in 0..WORDS_PER_FRAME / ROUND {
+        let (source, target) = (
+            source.wrapping_add(round * ROUND),
+            target.wrapping_add(round * ROUND),
+        );
+        for word in 0..ROUND {
+            // SAFETY: both are whole frames that the caller holds, and different ones. User code may write the source
+            // meanwhile, as with every copy of shared bytes.
+            unsafe {
+                target
+                    .wrapping_add(word)
+                    .write_volatile(source.wrapping_add(word).read_volatile())
+            };
+        }
     }
 }
 
@@ -208,7 +220,7 @@ impl LargeFrame {
     /// # Errors
     /// `OutOfMemory`: no 2 MiB in one piece.
     pub fn uninitialised() -> Result<Self> {
-        let number = allocate_block(LARGE_ORDER)?;
+        let number = allocate_block(LARGE_ORDER, Use::General)?;
         for piece in 0..FRAMES_PER_LARGE as u32 {
             record(number + piece).count.store(1, Ordering::Relaxed);
         }
@@ -344,7 +356,7 @@ impl FrameRange {
     /// # Errors
     /// `OutOfMemory`: there are not so many in one piece.
     pub fn uninitialised(count: usize, order: u32) -> Result<Self> {
-        let first = nonzero(allocate_numbers(count.max(1), order)?);
+        let first = nonzero(allocate_numbers(count.max(1), order, Use::General)?);
         Ok(Self {
             first,
             count: count.max(1) as u32,

@@ -22,7 +22,7 @@ mod handle;
 pub use handle::{Frame, FrameRange, LargeFrame};
 
 use crate::per_hart::{MAX_HARTS, PerHart, Slot};
-use base::address::{PAGE_SIZE, PhysicalAddress};
+use base::address::{PAGE_SHIFT, PAGE_SIZE, PhysicalAddress};
 use base::hal::direct_map;
 use base::sync::SpinLock;
 use base::{Error, Result};
@@ -45,6 +45,20 @@ pub(crate) struct Record {
     pub(crate) extra: AtomicU32,
 }
 
+/// What memory is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    General,
+    /// The kernel's own objects, which may use the reserve.
+    Heap,
+}
+
+impl Use {
+    fn may_take(self, buddy: &Buddy, count: usize) -> bool {
+        self == Use::Heap || buddy.free() >= ALLOCATOR.reserve.load(Ordering::Relaxed) + count
+    }
+}
+
 struct Cache {
     length: usize,
     numbers: [u32; CACHE_CAPACITY],
@@ -56,6 +70,8 @@ struct Allocator {
     first: AtomicUsize,
     end: AtomicUsize,
     total: AtomicUsize,
+    /// Free frames that only the heap may take.
+    reserve: AtomicUsize,
     buddy: SpinLock<Buddy>,
     caches: PerHart<Cache>,
 }
@@ -65,6 +81,7 @@ static ALLOCATOR: Allocator = Allocator {
     first: AtomicUsize::new(0),
     end: AtomicUsize::new(0),
     total: AtomicUsize::new(0),
+    reserve: AtomicUsize::new(0),
     buddy: SpinLock::new(Buddy::new()),
     caches: PerHart::new(
         [const {
@@ -166,6 +183,12 @@ fn give(numbers: Range<usize>) {
     free_numbers(numbers.start as u32, numbers.len());
 }
 
+/// Keeps the last `frames` free frames for the kernel's heap. Programs then run out of memory, and are told so, while
+/// the kernel can still allocate what telling them takes.
+pub fn set_reserve(frames: usize) {
+    ALLOCATOR.reserve.store(frames, Ordering::Relaxed);
+}
+
 /// How many frames there are, free or not.
 pub fn total_frames() -> usize {
     ALLOCATOR.total.load(Ordering::Relaxed)
@@ -190,9 +213,12 @@ pub(crate) fn count_of(address: PhysicalAddress) -> u32 {
         .load(Ordering::Acquire)
 }
 
-/// The least number that a frame may have.
-pub(crate) fn first_number() -> usize {
-    ALLOCATOR.first.load(Ordering::Relaxed)
+/// The number of the frame that the direct map shows at `pointer`.
+pub(crate) fn number_of(pointer: *const u8) -> u32 {
+    // The direct map is linear, so that one known point of it gives all.
+    let first = ALLOCATOR.first.load(Ordering::Relaxed);
+    let origin = direct_map(PhysicalAddress::from_page_number(first)).addr();
+    ((pointer.addr().wrapping_sub(origin) >> PAGE_SHIFT) + first) as u32
 }
 
 /// Takes one frame; its contents are whatever they were.
@@ -209,18 +235,19 @@ fn allocate_one() -> Result<u32> {
     });
     match cached {
         Some(number) => Ok(number),
-        None => refill(),
+        None => refill(Use::General),
     }
 }
 
 /// Takes a batch from the buddy system: one frame for the caller, the rest for this hart's cache.
 #[cold]
-fn refill() -> Result<u32> {
+fn refill(purpose: Use) -> Result<u32> {
     let mut batch = [0; CACHE_BATCH];
     let mut taken = 0;
     {
         let mut buddy = ALLOCATOR.buddy.lock();
         while taken < CACHE_BATCH
+            && purpose.may_take(&buddy, 1)
             && let Some(number) = buddy.allocate(0)
         {
             batch[taken] = number;
@@ -286,31 +313,43 @@ pub fn drain_cache() {
 }
 
 /// Takes `2^order` frames, the first of which is a multiple of as many.
-fn allocate_block(order: u32) -> Result<u32> {
+fn allocate_block(order: u32, purpose: Use) -> Result<u32> {
     #[cfg(test)]
     testing::injected_failure()?;
-    if let Some(number) = ALLOCATOR.buddy.lock().allocate(order) {
+    let take = || {
+        let mut buddy = ALLOCATOR.buddy.lock();
+        if purpose.may_take(&buddy, 1 << order) {
+            buddy.allocate(order)
+        } else {
+            None
+        }
+    };
+    if let Some(number) = take() {
         return Ok(number);
     }
     // What this hart keeps for itself may be what a block lacks.
     drain_cache();
-    ALLOCATOR
-        .buddy
-        .lock()
-        .allocate(order)
-        .ok_or(Error::OutOfMemory)
+    take().ok_or(Error::OutOfMemory)
 }
 
 /// Takes `count` frames in a row, starting at a multiple of `2^order`.
-pub(crate) fn allocate_numbers(count: usize, order: u32) -> Result<u32> {
-    if count == 1 && order == 0 {
-        return allocate_one();
-    }
-    let size_order = count.next_power_of_two().trailing_zeros();
-    let number = allocate_block(size_order.max(order))?;
-    let whole = 1usize << size_order.max(order);
+fn allocate_numbers(count: usize, order: u32, purpose: Use) -> Result<u32> {
+    let whole = count.next_power_of_two().max(1 << order);
+    let number = allocate_block(whole.trailing_zeros(), purpose)?;
     free_numbers(number + count as u32, whole - count);
     Ok(number)
+}
+
+/// Takes `count` frames in a row for the kernel's heap, which may use the reserve.
+pub(crate) fn allocate_for_heap(count: usize, order: u32) -> Result<u32> {
+    if count > 1 || order > 0 {
+        return allocate_numbers(count, order, Use::Heap);
+    }
+    allocate_one().or_else(|_| {
+        #[cfg(test)]
+        testing::injected_failure()?;
+        refill(Use::Heap)
+    })
 }
 
 /// Gives `count` frames in a row back.
@@ -334,9 +373,10 @@ pub fn initialise_hosted() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     let span =
         PhysicalAddress::new(PAGE_SIZE)..PhysicalAddress::new(base::hal::hosted::MEMORY_SIZE / 2);
-    // SAFETY: nothing but this allocator uses that half of the pretended RAM.
     ONCE.call_once(|| {
-        unsafe { initialise(span.clone(), &[span]) }.expect("the first and only initialisation")
+        // SAFETY: nothing but this allocator uses that half of the pretended RAM.
+        let result = unsafe { initialise(span.clone(), core::slice::from_ref(&span)) };
+        result.expect("the first and only initialisation");
     });
 }
 
@@ -360,7 +400,10 @@ pub(crate) mod testing {
     pub(super) fn injected_failure() -> Result<()> {
         match UNTIL_FAILURE.get() {
             Some(0) => Err(Error::OutOfMemory),
-            Some(count) => Ok(UNTIL_FAILURE.set(Some(count - 1))),
+            Some(count) => {
+                UNTIL_FAILURE.set(Some(count - 1));
+                Ok(())
+            }
             None => Ok(()),
         }
     }

@@ -35,7 +35,8 @@ fn everything_can_be_taken_and_joins_again() {
     drain_cache();
     let free = free_frames();
     let blocks = |order| {
-        let taken: Vec<u32> = core::iter::from_fn(|| allocate_block(order).ok()).collect();
+        let taken: Vec<u32> =
+            core::iter::from_fn(|| allocate_block(order, Use::General).ok()).collect();
         let count = taken.len();
         for number in taken {
             free_numbers(number, 1 << order);
@@ -150,5 +151,25 @@ fn harts_take_and_give_at_the_same_time() {
             });
         }
     });
+    assert_eq!(free_frames(), free);
+}
+
+#[test]
+fn the_reserve_is_for_the_heap() {
+    let _turn = exclusive();
+    drain_cache();
+    let free = free_frames();
+    set_reserve(free - 10);
+    let frames: Vec<Frame> = core::iter::from_fn(|| Frame::uninitialised().ok()).collect();
+    assert_eq!(frames.len(), 10);
+    assert!(LargeFrame::uninitialised().is_err() && FrameRange::uninitialised(2, 0).is_err());
+    let (one, four) = (
+        allocate_for_heap(1, 0).unwrap(),
+        allocate_for_heap(4, 2).unwrap(),
+    );
+    free_numbers(one, 1);
+    free_numbers(four, 4);
+    set_reserve(0);
+    drop(frames);
     assert_eq!(free_frames(), free);
 }

@@ -189,12 +189,12 @@ impl KernelTable {
         Ok(table)
     }
 
-    fn drop_table(table: Table, level: usize) {
+    fn drop_table(table: Table) {
         for place in 0..ENTRIES {
             let entry = table.load(place);
             if entry.is_table() {
                 let next = Table::of(entry);
-                Self::drop_table(next, level - 1);
+                Self::drop_table(next);
                 next.count().store(0, Ordering::Relaxed);
                 drop(next.into_frame());
             }
@@ -204,7 +204,7 @@ impl KernelTable {
 
 impl Drop for KernelTable {
     fn drop(&mut self) {
-        Self::drop_table(root_table(self.root()), ROOT_LEVEL);
+        Self::drop_table(root_table(self.root()));
     }
 }
 

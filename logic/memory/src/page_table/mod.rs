@@ -235,9 +235,7 @@ impl PageTable {
         if !table.load(at).is_empty() {
             return Err(Error::AlreadyExists);
         }
-        table.change_count(1);
-        table.store(at, Entry::leaf(frame.into_raw(), flags));
-        self.pages += 1;
+        self.put(table, at, Entry::leaf(frame.into_raw(), flags), 1);
         Ok(())
     }
 
@@ -259,9 +257,7 @@ impl PageTable {
         }
         // A table that stays empty when `make` fails does no harm: the next fault uses it, or the teardown frees it.
         let frame = make()?;
-        table.change_count(1);
-        table.store(at, Entry::leaf(frame.into_raw(), flags));
-        self.pages += 1;
+        self.put(table, at, Entry::leaf(frame.into_raw(), flags), 1);
         Ok(())
     }
 
@@ -284,9 +280,12 @@ impl PageTable {
         if !table.load(at).is_empty() {
             return Err(Error::AlreadyExists);
         }
-        table.change_count(1);
-        table.store(at, Entry::leaf(frame.into_raw(), flags));
-        self.pages += FRAMES_PER_LARGE;
+        self.put(
+            table,
+            at,
+            Entry::leaf(frame.into_raw(), flags),
+            FRAMES_PER_LARGE,
+        );
         Ok(())
     }
 
@@ -341,6 +340,18 @@ impl PageTable {
         let leaf = self.find(address)?;
         let physical = Self::physical(leaf, address).align_down(PAGE_SIZE);
         Some((table::share_frame(physical), leaf.entry.flags()))
+    }
+
+    /// A further handle of the frame at `address`, if the leaf has all of `flags`.
+    #[inline]
+    pub fn share_allowed(&self, address: VirtualAddress, flags: Flags) -> Option<Frame> {
+        let leaf = self.find(address)?;
+        if !leaf.entry.flags().contains(flags) {
+            return None;
+        }
+        Some(table::share_frame(
+            Self::physical(leaf, address).align_down(PAGE_SIZE),
+        ))
     }
 
     /// The bytes from `address` to the end of its leaf, if all of `access` is allowed there.
@@ -511,8 +522,11 @@ impl PageTable {
     /// Gives `copy`, which must be empty there, what this tree has in `range`; about `limit` entries at a time.
     /// Returns where it stopped, and whether a leaf lost its right to write (which must be flushed).
     ///
+    /// A private page that may be written is nobody else's, so that further holders of its frame are operations in
+    /// flight. What they write must arrive here, so that such a page is copied at once and stays as it is.
+    ///
     /// # Errors
-    /// `OutOfMemory`: no frame for a table; what was copied so far stays.
+    /// `OutOfMemory`: no frame for a table or a copy; what was copied so far stays.
     pub fn copy_range(
         &mut self,
         copy: &mut PageTable,
@@ -528,23 +542,40 @@ impl PageTable {
             let mut target = None;
             while at < table_end && left > 0 {
                 let place = index(at, level);
-                let mut entry = table.load(place);
+                let entry = table.load(place);
                 if entry.is_table() {
                     break;
                 }
                 if entry.is_leaf() {
+                    let leaf = Leaf {
+                        entry,
+                        large: level > 0,
+                    };
+                    let takes =
+                        copying == Copying::CopyOnWrite && entry.flags().contains(Flags::WRITE);
+                    let pinned = takes && !Self::is_exclusive(leaf);
+                    if pinned && leaf.large {
+                        // Only the pieces that are pinned have to be copied.
+                        self.descend_creating(at, 0)?;
+                        break;
+                    }
                     let into = match target {
                         Some(into) => into,
                         None => *target.insert(copy.descend_creating(at, level)?),
                     };
-                    if copying == Copying::CopyOnWrite && entry.flags().contains(Flags::WRITE) {
-                        entry = entry.with_flags(
+                    if pinned {
+                        let frame = table::share_frame(entry.address()).duplicate()?;
+                        copy.put(into, place, Entry::leaf(frame.into_raw(), entry.flags()), 1);
+                    } else if takes {
+                        let shared = entry.with_flags(
                             entry.flags().difference(Flags::WRITE) | Flags::COPY_ON_WRITE,
                         );
-                        table.store(place, entry);
+                        copy.adopt(into, place, level, shared);
+                        table.store(place, shared);
                         changed = true;
+                    } else {
+                        copy.adopt(into, place, level, entry);
                     }
-                    copy.adopt(into, place, level, entry);
                 }
                 left -= 1;
                 at = (at.align_down(span) + span).min(range.end);
@@ -556,16 +587,23 @@ impl PageTable {
     /// Puts a further handle of what `entry` keeps at `place`.
     #[inline]
     fn adopt(&mut self, into: Table, place: usize, level: usize, entry: Entry) {
-        debug_assert!(into.load(place).is_empty(), "the copy is empty");
-        if level == 0 {
-            table::share_frame(entry.address()).into_raw();
-            self.pages += 1;
+        let pages = if level == 0 {
+            let _ = table::share_frame(entry.address()).into_raw();
+            1
         } else {
-            table::share_large(entry).into_raw();
-            self.pages += FRAMES_PER_LARGE;
-        }
+            let _ = table::share_large(entry).into_raw();
+            FRAMES_PER_LARGE
+        };
+        self.put(into, place, entry, pages);
+    }
+
+    /// Puts a leaf, with the handle that it keeps, into an empty place.
+    #[inline]
+    fn put(&mut self, into: Table, place: usize, entry: Entry, pages: usize) {
+        debug_assert!(into.load(place).is_empty(), "callers looked");
         into.change_count(1);
         into.store(place, entry);
+        self.pages += pages;
     }
 
     /// Moves leaves of `range` to the same places from `target` on, which must be empty; at most `limit` entries.

@@ -500,6 +500,36 @@ impl AddressSpace {
         Ok(())
     }
 
+    /// Takes out all pages that show this range of bytes of `object`, copies of private mappings included: the object was
+    /// cut there. The next access finds what the object has then, or its end.
+    pub async fn forget_object(&self, object: &Arc<dyn MappedObject>, bytes: Range<u64>) {
+        let layout = self.layout.lock().await;
+        for area in layout.areas.iter() {
+            let Backing::Object {
+                object: mapped,
+                offset,
+            } = &area.backing
+            else {
+                continue;
+            };
+            if !Arc::ptr_eq(mapped, object) {
+                continue;
+            }
+            // In bytes from the area's start, whole pages.
+            let from = bytes
+                .start
+                .saturating_sub(*offset)
+                .next_multiple_of(PAGE_SIZE as u64);
+            let to = bytes
+                .end
+                .saturating_sub(*offset)
+                .min((area.end - area.start) as u64);
+            if from < to {
+                self.clear(&(area.start + from as usize..area.start + to as usize));
+            }
+        }
+    }
+
     /// Writes changes of shared objects in the range back (`msync` with `MS_SYNC`).
     ///
     /// # Errors

@@ -1,15 +1,13 @@
 //! Pinned user memory: frames that an operation in flight holds, whatever happens to the mapping.
-#![expect(
-    unsafe_code,
-    reason = "the views live as long as the frames beside them"
-)]
+#![expect(unsafe_code, reason = "each view stands for a handle of its frame")]
 
 use super::object::Access;
 use super::{AddressSpace, USER_END};
-use crate::frames::Frame;
-use base::Result;
-use base::address::{PAGE_SIZE, VirtualAddress};
+use crate::frames::{Frame, number_of};
+use crate::page_table::Flags;
+use base::address::{PAGE_SIZE, PhysicalAddress, VirtualAddress};
 use base::bytes::SharedBytes;
+use base::{Error, Result};
 use smallvec::SmallVec;
 
 /// How many pages one call of [`AddressSpace::pin`] gives at most.
@@ -18,56 +16,76 @@ pub const MAX_PINNED_PAGES: usize = 64;
 const INLINE: usize = 2;
 
 /// A part of user memory that stays where it is until this is dropped.
+///
+/// Small, as it is moved about by every `read` and `write`: each piece stands for a handle of the frame that it lies in.
 pub struct Pinned {
-    /// Views of the frames below, never given out for longer than `self` lives.
+    /// Views of frames that we hold a handle each of; never given out for longer than `self` lives.
     pieces: SmallVec<[SharedBytes<'static>; INLINE]>,
-    frames: SmallVec<[Frame; INLINE]>,
-    length: usize,
 }
 
 impl Pinned {
-    fn new() -> Self {
-        Self {
-            pieces: SmallVec::new(),
-            frames: SmallVec::new(),
-            length: 0,
-        }
-    }
-
     /// Bytes that are pinned.
     pub fn len(&self) -> usize {
-        self.length
+        self.pieces.iter().map(SharedBytes::len).sum()
     }
 
     /// Whether nothing is.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.pieces.is_empty()
     }
 
     /// The bytes, a piece for each page, in order.
+    #[inline]
     pub fn pieces(&self) -> &[SharedBytes<'_>] {
         &self.pieces
     }
 
-    /// The frames, in order; the first piece may begin inside the first frame.
-    pub fn frames(&self) -> &[Frame] {
-        &self.frames
+    /// Further handles of the frames, in order; the first piece may begin inside the first frame.
+    pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
+        // SAFETY: we hold a handle of each while `self` lives.
+        self.pieces
+            .iter()
+            .map(|piece| unsafe { Frame::share_raw(frame_of(piece)) })
     }
 
-    fn push(&mut self, frame: Frame, offset: usize, length: usize) {
+    /// Where each piece is in physical memory, for a device; in order.
+    pub fn physical(&self) -> impl Iterator<Item = (PhysicalAddress, usize)> + '_ {
+        let offset = |piece: &SharedBytes<'_>| piece.pointer().addr() & (PAGE_SIZE - 1);
+        self.pieces
+            .iter()
+            .map(move |piece| (frame_of(piece) + offset(piece), piece.len()))
+    }
+
+    #[inline]
+    fn push(&mut self, frame: Frame, offset: usize, length: usize) -> usize {
         let piece = frame.bytes().slice(offset, length);
-        // SAFETY: only the lifetime changes. The frame, and so its memory, lives as long as `self`, which gives the
-        // piece out for at most its own lifetime; fields are private and never moved apart.
+        // SAFETY: only the lifetime changes. The handle that is given up here keeps the frame until `drop`, and `self`
+        // gives the piece out for at most its own lifetime.
         let piece = unsafe { core::mem::transmute::<SharedBytes<'_>, SharedBytes<'static>>(piece) };
-        self.length += piece.len();
+        let _ = frame.into_raw();
         self.pieces.push(piece);
-        self.frames.push(frame);
+        piece.len()
+    }
+}
+
+/// The frame that a piece lies in.
+#[inline]
+fn frame_of(piece: &SharedBytes<'_>) -> PhysicalAddress {
+    PhysicalAddress::from_page_number(number_of(piece.pointer()) as usize)
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        for piece in &self.pieces {
+            // SAFETY: `push` gave one handle up for each piece.
+            drop(unsafe { Frame::from_raw(frame_of(piece)) });
+        }
     }
 }
 
 impl core::fmt::Debug for Pinned {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Pinned({} bytes)", self.length)
+        write!(f, "Pinned({} bytes)", self.len())
     }
 }
 
@@ -85,89 +103,71 @@ impl AddressSpace {
         length: usize,
         access: Access,
     ) -> Result<Pinned> {
-        let mut pinned = Pinned::new();
-        let result = self.pin_present(&mut pinned, address, length, access);
-        if pinned.length == length.min(limit(address)) || result.is_err() {
-            return result.map(|()| pinned);
+        let mut pinned = Pinned {
+            pieces: SmallVec::new(),
+        };
+        let wanted = length.min(limit(address));
+        let mut done = self.pin_present(&mut pinned, address, wanted, access)?;
+        while done < wanted {
+            if let Err(error) = self.fault(address + done, access).await {
+                if done == 0 {
+                    return Err(error.to_error());
+                }
+                break;
+            }
+            done += self.pin_present(&mut pinned, address + done, wanted - done, access)?;
         }
-        self.pin_missing(pinned, address, length, access).await
+        Ok(pinned)
     }
 
     /// [`AddressSpace::pin`] of what is in memory already: `None` when the first byte is not.
+    #[inline]
     pub fn try_pin(
         &self,
         address: VirtualAddress,
         length: usize,
         access: Access,
     ) -> Option<Pinned> {
-        let mut pinned = Pinned::new();
-        self.pin_present(&mut pinned, address, length, access)
-            .ok()?;
-        (!pinned.is_empty() || length == 0).then_some(pinned)
-    }
-
-    async fn pin_missing(
-        &self,
-        mut pinned: Pinned,
-        address: VirtualAddress,
-        length: usize,
-        access: Access,
-    ) -> Result<Pinned> {
+        let mut pinned = Pinned {
+            pieces: SmallVec::new(),
+        };
         let wanted = length.min(limit(address));
-        while pinned.length < wanted {
-            let Some(next) = address.checked_add(pinned.length) else {
-                break;
-            };
-            if let Err(error) = self.fault(next, access).await {
-                if pinned.is_empty() {
-                    return Err(error.to_error());
-                }
-                break;
-            }
-            self.pin_present(&mut pinned, address, length, access)?;
-        }
-        Ok(pinned)
+        let done = self
+            .pin_present(&mut pinned, address, wanted, access)
+            .ok()?;
+        (done > 0 || length == 0).then_some(pinned)
     }
 
-    /// Adds to `pinned` what is in memory of the pages that follow.
+    /// Adds to `pinned` what is in memory, from the start, of `length` bytes at `address`; returns how many bytes.
     fn pin_present(
         &self,
         pinned: &mut Pinned,
         address: VirtualAddress,
         length: usize,
         access: Access,
-    ) -> Result<()> {
-        let wanted = length.min(limit(address));
-        let pages = (address.page_offset() + wanted).div_ceil(PAGE_SIZE);
-        if pages > INLINE && pinned.frames.capacity() < pages {
-            let more = pages - pinned.frames.len();
-            pinned
-                .frames
-                .try_reserve_exact(more)
-                .map_err(|_| base::Error::OutOfMemory)?;
+    ) -> Result<usize> {
+        let pages = (address.page_offset() + length).div_ceil(PAGE_SIZE);
+        if pinned.pieces.len() + pages > pinned.pieces.capacity() {
             pinned
                 .pieces
-                .try_reserve_exact(more)
-                .map_err(|_| base::Error::OutOfMemory)?;
+                .try_reserve_exact(pages)
+                .map_err(|_| Error::OutOfMemory)?;
         }
+        let needed = access.flags() | Flags::VALID | Flags::USER;
+        let mut done = 0;
         let tables = self.tables.lock();
-        while pinned.length < wanted {
-            let at = address.value().wrapping_add(pinned.length);
+        while done < length {
+            let at = address.value().wrapping_add(done);
             if at >= USER_END {
                 break;
             }
             let at = VirtualAddress::new(at);
-            let Some((frame, flags)) = tables.share(at) else {
+            let Some(frame) = tables.share_allowed(at, needed) else {
                 break;
             };
-            if !flags.contains(access.flags() | crate::page_table::Flags::VALID) {
-                drop(tables);
-                drop(frame);
-                break;
-            }
-            pinned.push(frame, at.page_offset(), wanted - pinned.length);
+            done += pinned.push(frame, at.page_offset(), length - done);
         }
-        Ok(())
+        Ok(done)
     }
 }
 
