@@ -35,12 +35,14 @@ pub enum Kind {
     Strings,
     /// Input with this content where it must make sense.
     Bytes(&'static [u8]),
+    /// The same, and never replaced by a bad pointer: another row does that, or null means something else.
+    Good(&'static [u8]),
 }
 
 impl Kind {
     /// Whether the argument is a pointer.
     pub fn is_pointer(self) -> bool {
-        !matches!(self, Kind::Number(_) | Kind::File | Kind::Pipe | Kind::Directory | Kind::Terminal)
+        !matches!(self, Kind::Number(_) | Kind::File | Kind::Pipe | Kind::Directory | Kind::Terminal | Kind::Good(_))
     }
 }
 
@@ -56,7 +58,7 @@ pub struct Row {
     pub also: &'static [i32],
 }
 
-use Kind::{Bytes, Directory, File, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull, Pipe};
+use Kind::{Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull, Pipe};
 use Kind::{Strings, Terminal, Vector};
 
 const HERE: Kind = Number(libc::AT_FDCWD as i64);
@@ -94,12 +96,12 @@ pub const CALLS: &[Row] = &[
     row("utimensat", libc::SYS_utimensat, &[HERE, PathOrNull, InOrNull(32), Number(0)]),
     row_also("mount", libc::SYS_mount, &[PathOrNull, Bytes(b".\0"), Bytes(b"tmpfs\0"), Number(0), InOrNull(1)], &[libc::EINVAL]),
     row_also("umount2", libc::SYS_umount2, &[Path, Number(0)], &[libc::EINVAL]),
-    row_also("pivot_root", libc::SYS_pivot_root, &[Path, Bytes(b".\0")], &[libc::EINVAL]),
+    row_also("pivot_root", libc::SYS_pivot_root, &[Path, Bytes(b".\0")], &[libc::EINVAL, libc::ENOTDIR]),
     row("execve", libc::SYS_execve, &[Bytes(b"/proc/self/exe\0"), Strings, Strings]),
     row("getcwd", libc::SYS_getcwd, &[Out(128), Number(128)]),
-    row("setxattr", libc::SYS_setxattr, &[Path, Bytes(b"user.name\0"), In(4), Number(4), Number(0)]),
-    row("getxattr", libc::SYS_getxattr, &[Path, Bytes(b"user.name\0"), Out(4), Number(4)]),
-    row("inotify_add_watch", libc::SYS_inotify_add_watch, &[Number(-1), Path, Number(2)]),
+    row_also("setxattr", libc::SYS_setxattr, &[Path, Bytes(b"user.name\0"), In(4), Number(4), Number(0)], &[libc::EOPNOTSUPP]),
+    row_also("getxattr", libc::SYS_getxattr, &[Path, Bytes(b"user.name\0"), Out(4), Number(4)], &[libc::ENODATA, libc::EOPNOTSUPP]),
+    row_also("inotify_add_watch", libc::SYS_inotify_add_watch, &[Number(-1), Path, Number(2)], &[libc::EBADF]),
     row("memfd_create", libc::SYS_memfd_create, &[Path, Number(0)]),
     // Descriptors.
     row("read file", libc::SYS_read, &[File, Out(64), Number(64)]),
@@ -115,31 +117,31 @@ pub const CALLS: &[Row] = &[
     row("fstatfs", libc::SYS_fstatfs, &[File, Out(120)]),
     row("getdents64", libc::SYS_getdents64, &[Directory, Out(512), Number(512)]),
     row("pipe2", libc::SYS_pipe2, &[Out(8), Number(0)]),
-    row("sendfile offset", libc::SYS_sendfile, &[File, File, InOut(8), Number(4)]),
-    row("fcntl F_GETLK", libc::SYS_fcntl, &[File, Number(libc::F_GETLK as i64), InOut(32)]),
+    row_also("sendfile offset", libc::SYS_sendfile, &[File, File, InOutOrNull(8), Number(4)], &[libc::EINVAL]),
+    row_also("fcntl F_GETLK", libc::SYS_fcntl, &[File, Number(libc::F_GETLK as i64), InOut(32)], &[libc::EINVAL]),
     row("fcntl F_SETLK", libc::SYS_fcntl, &[File, Number(libc::F_SETLK as i64), In(32)]),
-    row_also("ppoll", libc::SYS_ppoll, &[InOut(8), Number(1), Bytes(&[0; 16]), InOrNull(8), Number(8)], &[libc::EINVAL]),
-    row_also("pselect6", libc::SYS_pselect6, &[Number(1), InOutOrNull(8), InOutOrNull(8), InOutOrNull(8), In(16), InOrNull(16)], &[libc::EINVAL]),
+    row_also("ppoll", libc::SYS_ppoll, &[InOut(8), Number(1), Good(&[0; 16]), InOrNull(8), Number(8)], &[libc::EINVAL]),
+    row_also("pselect6", libc::SYS_pselect6, &[Number(1), InOutOrNull(8), InOutOrNull(8), InOutOrNull(8), InOrNull(16), InOrNull(16)], &[libc::EINVAL]),
     row("epoll_ctl", libc::SYS_epoll_ctl, &[Number(-1), Number(libc::EPOLL_CTL_ADD as i64), Number(0), In(16)]),
     row("ioctl TCGETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCGETS as i64), Out(36)]),
     row("ioctl TCSETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCSETS as i64), In(36)]),
     row("ioctl TIOCGWINSZ", libc::SYS_ioctl, &[Terminal, Number(libc::TIOCGWINSZ as i64), Out(8)]),
     row("ioctl TIOCSWINSZ", libc::SYS_ioctl, &[Terminal, Number(libc::TIOCSWINSZ as i64), In(8)]),
     row("ioctl FIONREAD pipe", libc::SYS_ioctl, &[Pipe, Number(libc::FIONREAD as i64), Out(4)]),
-    row("copy_file_range", libc::SYS_copy_file_range, &[File, InOut(8), File, InOut(8), Number(4), Number(0)]),
-    row("splice", libc::SYS_splice, &[Pipe, Number(0), File, InOut(8), Number(4), Number(0)]),
+    row_also("copy_file_range", libc::SYS_copy_file_range, &[File, InOutOrNull(8), File, InOutOrNull(8), Number(4), Number(0)], &[libc::EINVAL]),
+    row_also("splice", libc::SYS_splice, &[Pipe, Number(0), File, InOutOrNull(8), Number(4), Number(0)], &[libc::EINVAL]),
     // Processes and signals.
-    row("clone parent_tid", libc::SYS_clone, &[Number(libc::CLONE_PARENT_SETTID as i64 | libc::SIGCHLD as i64), Number(0), Out(4)]),
     row("clone3", libc::SYS_clone3, &[In(88), Number(88)]),
     row_also("wait4", libc::SYS_wait4, &[Number(-1), OutOrNull(4), Number(0), OutOrNull(144)], &[libc::ECHILD]),
     row_also("waitid", libc::SYS_waitid, &[Number(0), Number(0), OutOrNull(128), Number(4), OutOrNull(144)], &[libc::ECHILD]),
     row("rt_sigaction", libc::SYS_rt_sigaction, &[Number(10), InOrNull(24), OutOrNull(24), Number(8)]),
     row("rt_sigprocmask", libc::SYS_rt_sigprocmask, &[Number(0), InOrNull(8), OutOrNull(8), Number(8)]),
     row("rt_sigpending", libc::SYS_rt_sigpending, &[Out(8), Number(8)]),
-    row_also("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, &[In(8), OutOrNull(128), Bytes(&[0; 16]), Number(8)], &[libc::EAGAIN]),
+    row_also("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, &[In(8), OutOrNull(128), Good(&[0; 16]), Number(8)], &[libc::EAGAIN]),
     row("rt_sigsuspend", libc::SYS_rt_sigsuspend, &[In(8), Number(8)]),
     row_also("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, &[Number(1), Number(10), In(128)], &[libc::EPERM]),
-    row("sigaltstack", libc::SYS_sigaltstack, &[InOrNull(24), OutOrNull(24)]),
+    row("sigaltstack new", libc::SYS_sigaltstack, &[InOrNull(24), Number(0)]),
+    row("sigaltstack old", libc::SYS_sigaltstack, &[Number(0), OutOrNull(24)]),
     row("prlimit64", libc::SYS_prlimit64, &[Number(0), Number(7), InOrNull(16), OutOrNull(16)]),
     row("getrlimit", libc::SYS_getrlimit, &[Number(7), Out(16)]),
     row("setrlimit", libc::SYS_setrlimit, &[Number(7), In(16)]),
@@ -147,7 +149,7 @@ pub const CALLS: &[Row] = &[
     row("times", libc::SYS_times, &[OutOrNull(32)]),
     row("getresuid", libc::SYS_getresuid, &[Out(4), Out(4), Out(4)]),
     row("getresgid", libc::SYS_getresgid, &[Out(4), Out(4), Out(4)]),
-    row_also("getgroups", libc::SYS_getgroups, &[Number(64), Out(4)], &[0]),
+    row("getgroups", libc::SYS_getgroups, &[Number(64), Out(8)]),
     row("setgroups", libc::SYS_setgroups, &[Number(2), In(8)]),
     row("prctl PR_SET_NAME", libc::SYS_prctl, &[Number(libc::PR_SET_NAME as i64), In(16)]),
     row("prctl PR_GET_NAME", libc::SYS_prctl, &[Number(libc::PR_GET_NAME as i64), Out(16)]),
@@ -157,7 +159,8 @@ pub const CALLS: &[Row] = &[
     row_also("sched_setscheduler", libc::SYS_sched_setscheduler, &[Number(0), Number(0), In(4)], &[libc::EINVAL]),
     row("get_robust_list", libc::SYS_get_robust_list, &[Number(0), Out(8), Out(8)]),
     row_also("futex wait", libc::SYS_futex, &[InOut(4), Number(0), Number(1), InOrNull(16)], &[libc::EINVAL, libc::EAGAIN]),
-    row("capget", libc::SYS_capget, &[InOut(8), OutOrNull(24)]),
+    row("capget header", libc::SYS_capget, &[InOut(8), Number(0)]),
+    row("capget data", libc::SYS_capget, &[Good(&[0x22, 5, 8, 0x20, 0, 0, 0, 0]), OutOrNull(24)]),
     row("getcpu", libc::SYS_getcpu, &[OutOrNull(4), OutOrNull(4), Number(0)]),
     // Time and the system.
     row("clock_gettime", libc::SYS_clock_gettime, &[Number(1), Out(16)]),
@@ -166,7 +169,7 @@ pub const CALLS: &[Row] = &[
     row("nanosleep", libc::SYS_nanosleep, &[In(16), Number(0)]),
     row("gettimeofday", libc::SYS_gettimeofday, &[OutOrNull(16), OutOrNull(8)]),
     row("settimeofday", libc::SYS_settimeofday, &[InOrNull(16), InOrNull(8)]),
-    row("setitimer", libc::SYS_setitimer, &[Number(0), Bytes(&[0; 32]), OutOrNull(32)]),
+    row("setitimer", libc::SYS_setitimer, &[Number(0), InOrNull(32), OutOrNull(32)]),
     row("getitimer", libc::SYS_getitimer, &[Number(0), Out(32)]),
     row("uname", libc::SYS_uname, &[Out(390)]),
     row("sethostname", libc::SYS_sethostname, &[In(4), Number(4)]),

@@ -13,12 +13,14 @@ use asyncos_apps::{Report, call};
 const SCRATCH: &std::ffi::CStr = c"/tmp/hostile-pointers";
 const TIMEOUT_NS: u64 = 3_000_000_000;
 const GUARD: u8 = 0xa5;
+/// An address where nothing else is mapped.
+const LONELY: usize = 0x12_3456_7000;
 
 /// What the children tell, and the memory that good and bad pointers lie in.
 struct Arena {
     /// Pages 0-7: good and writable, shared so that the parent sees what a child's call wrote.
     good: Mapping,
-    /// Page 0 writable, page 1 unmapped: pointers to its last bytes.
+    /// A page with nothing behind it.
     edge: Mapping,
     read_only: Mapping,
     no_access: Mapping,
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut report = Report::new();
+    call!(SYS_setgroups, 2, &[1u32, 2]).expect("started by root");
     let arena = Arena::new().expect("memory of the test");
     let _ = call!(SYS_mkdirat, libc::AT_FDCWD, SCRATCH, 0o755);
     call!(SYS_chdir, SCRATCH).expect("the scratch directory");
@@ -95,8 +98,11 @@ fn main() -> ExitCode {
 /// Whether this bad pointer is bad for this kind of argument.
 fn applies(kind: Kind, bad: Bad) -> bool {
     match (kind, bad) {
-        (Kind::InOrNull(_) | Kind::OutOrNull(_) | Kind::InOutOrNull(_) | Kind::PathOrNull, Bad::Null) => false,
-        (Kind::In(_) | Kind::InOrNull(_) | Kind::Path | Kind::PathOrNull | Kind::Vector | Kind::Strings, Bad::ReadOnly) => false,
+        (Kind::InOrNull(_) | Kind::OutOrNull(_) | Kind::InOutOrNull(_), Bad::Null) => false,
+        // No arguments at all is what Linux takes a null pointer for.
+        (Kind::PathOrNull | Kind::Strings, Bad::Null) => false,
+        (Kind::In(_) | Kind::InOrNull(_) | Kind::Path | Kind::PathOrNull, Bad::ReadOnly) => false,
+        (Kind::Vector | Kind::Strings | Kind::Bytes(_), Bad::ReadOnly) => false,
         // One byte at the edge fits.
         (Kind::In(1) | Kind::Out(1), Bad::Edge) => false,
         _ => true,
@@ -111,18 +117,18 @@ enum Verdict {
 
 impl Arena {
     fn new() -> Result<Arena, Errno> {
-        let edge = Mapping::anonymous(2 * PAGE_BYTES, Access::WRITE)?;
+        // Far below where the kernel places mappings by itself, so that the pages behind stay unmapped.
+        let fixed = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+        let edge = call!(SYS_mmap, LONELY, PAGE_BYTES, libc::PROT_READ | libc::PROT_WRITE, fixed, -1, 0)?;
+        let edge = Mapping::adopt(edge, PAGE_BYTES);
         edge.fill(0, PAGE_BYTES, GUARD);
-        edge.unmap_range(PAGE_BYTES, PAGE_BYTES)?;
         let read_only = Mapping::anonymous(PAGE_BYTES, Access::WRITE)?;
         read_only.fill(0, PAGE_BYTES, GUARD);
         read_only.protect(Access::READ)?;
         let no_access = Mapping::anonymous(PAGE_BYTES, Access::WRITE)?;
         no_access.fill(0, PAGE_BYTES, GUARD);
         no_access.protect(Access::NONE)?;
-        let unmapped = Mapping::anonymous(16 * PAGE_BYTES, Access::NONE)?;
-        let address = unmapped.address() + 8 * PAGE_BYTES;
-        drop(unmapped);
+        let address = edge.address() + 64 * PAGE_BYTES;
         Ok(Arena { good: Mapping::shared(16 * PAGE_BYTES)?, edge, read_only, no_access, unmapped: address })
     }
 
@@ -154,7 +160,7 @@ impl Arena {
                     self.good.store(offset, &buffer.to_le_bytes());
                     self.good.store(offset + 8, &4usize.to_le_bytes());
                 }
-                Kind::Bytes(bytes) => self.good.store(offset, bytes),
+                Kind::Bytes(bytes) | Kind::Good(bytes) => self.good.store(offset, bytes),
                 _ => {}
             }
         }
@@ -164,6 +170,7 @@ impl Arena {
 /// Makes one call with one bad pointer in a child, and judges what came of it.
 fn attempt(arena: &Arena, row: &Row, position: usize, bad: Bad) -> Verdict {
     arena.prepare(row);
+    let _ = close(descriptor_of_file() as i32);
     let result = arena.good.word(15 * PAGE_BYTES);
     result.store(u32::MAX, std::sync::atomic::Ordering::SeqCst);
     let ended = in_child(|| {
@@ -194,6 +201,8 @@ fn attempt(arena: &Arena, row: &Row, position: usize, bad: Bad) -> Verdict {
     match -answer {
         libc::ENOSYS => Verdict::NotImplemented,
         libc::EFAULT => Verdict::Refused,
+        // One byte fitted before the edge: that much may be done.
+        -1 if bad == Bad::Edge => Verdict::Refused,
         error if row.also.contains(&error) => Verdict::Refused,
         _ => Verdict::Wrong(if answer < 0 { format!("{:?}", Errno(-answer)) } else { format!("succeeded with {answer}") }),
     }
