@@ -3,11 +3,10 @@
 use crate::elf::Elf;
 use crate::root_image;
 use crate::setup::{KERNEL_TARGET, USER_TARGET, cross_linker, rust_target};
-use crate::workspace::{capture, cargo, output_dir, root, succeed, target_dir, write_whole};
+use crate::workspace::{capture, cargo, output_dir, plain_cargo, succeed, target_dir, write_whole};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::path::PathBuf;
-use std::process::Command;
 
 const KERNEL_PACKAGE: &str = "kernel-image";
 const APPS_PACKAGE: &str = "asyncos-apps";
@@ -40,18 +39,11 @@ pub struct Images {
 pub fn build(options: &ImageOptions) -> Result<Images> {
     for folder in &options.roots {
         if !folder.is_dir() {
-            return Err(crate::workspace::usage(format!(
-                "--root {}: no such folder",
-                folder.display()
-            )));
+            return Err(crate::workspace::usage(format!("--root {}: no such folder", folder.display())));
         }
     }
     let (kernel, symbols) = kernel(options)?;
-    Ok(Images {
-        kernel,
-        symbols,
-        initrd: root_image::make(options)?,
-    })
+    Ok(Images { kernel, symbols, initrd: root_image::make(options)? })
 }
 
 fn profile(options: &ImageOptions) -> &'static str {
@@ -62,29 +54,12 @@ fn kernel(options: &ImageOptions) -> Result<(PathBuf, PathBuf)> {
     rust_target(KERNEL_TARGET)?;
     let profile = profile(options);
     let mut command = cargo("build");
-    command.args([
-        "--package",
-        KERNEL_PACKAGE,
-        "--target",
-        KERNEL_TARGET,
-        "--profile",
-        profile,
-    ]);
+    command.args(["--package", KERNEL_PACKAGE, "--target", KERNEL_TARGET, "--profile", profile]);
     succeed(&mut command, "building the kernel")?;
-    let symbols = target_dir()
-        .join(KERNEL_TARGET)
-        .join(profile)
-        .join(KERNEL_PACKAGE);
-    let bytes =
-        std::fs::read(&symbols).with_context(|| format!("cannot read {}", symbols.display()))?;
-    let flat = Elf::new(&bytes)
-        .and_then(|elf| elf.flatten())
-        .with_context(|| symbols.display().to_string())?;
-    let kernel = output_dir()?.join(if options.quick {
-        "Image-quick"
-    } else {
-        "Image"
-    });
+    let symbols = target_dir().join(KERNEL_TARGET).join(profile).join(KERNEL_PACKAGE);
+    let bytes = std::fs::read(&symbols).with_context(|| format!("cannot read {}", symbols.display()))?;
+    let flat = Elf::new(&bytes).and_then(|elf| elf.flatten()).with_context(|| symbols.display().to_string())?;
+    let kernel = output_dir()?.join(if options.quick { "Image-quick" } else { "Image" });
     if !std::fs::read(&kernel).is_ok_and(|old| old == flat) {
         write_whole(&kernel, &flat)?;
     }
@@ -97,52 +72,26 @@ pub fn apps(options: &ImageOptions) -> Result<Vec<(String, PathBuf)>> {
     cross_linker()?;
     let profile = profile(options);
     let mut command = cargo("build");
-    command.args([
-        "--package",
-        APPS_PACKAGE,
-        "--bins",
-        "--target",
-        USER_TARGET,
-        "--profile",
-        profile,
-    ]);
+    command.args(["--package", APPS_PACKAGE, "--bins", "--target", USER_TARGET, "--profile", profile]);
     // The root image lies in the guest's memory: no place for debug information.
     command.args(["--config", &format!("profile.{profile}.strip='debuginfo'")]);
     succeed(&mut command, "building the programs")?;
     let folder = target_dir().join(USER_TARGET).join(profile);
-    Ok(binary_names(APPS_PACKAGE)?
-        .into_iter()
-        .map(|name| (name.clone(), folder.join(name)))
-        .collect())
+    Ok(binary_names(APPS_PACKAGE)?.into_iter().map(|name| (name.clone(), folder.join(name))).collect())
 }
 
 fn binary_names(package: &str) -> Result<Vec<String>> {
     let metadata = metadata()?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata has no packages")?;
-    let package = packages
-        .iter()
-        .find(|candidate| candidate["name"] == package)
-        .context("no such package")?;
-    let targets = package["targets"]
-        .as_array()
-        .context("cargo metadata has no targets")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let package = packages.iter().find(|candidate| candidate["name"] == package).context("no such package")?;
+    let targets = package["targets"].as_array().context("cargo metadata has no targets")?;
     let binaries = targets.iter().filter(|target| target["kind"][0] == "bin");
-    Ok(binaries
-        .filter_map(|target| target["name"].as_str())
-        .map(str::to_owned)
-        .collect())
+    Ok(binaries.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect())
 }
 
 /// What cargo knows of the workspace's own packages.
 pub fn metadata() -> Result<serde_json::Value> {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .current_dir(root());
-    Ok(serde_json::from_str(&capture(
-        &mut command,
-        "cargo metadata",
-    )?)?)
+    let mut command = plain_cargo("metadata");
+    command.args(["--no-deps", "--format-version", "1"]);
+    Ok(serde_json::from_str(&capture(&mut command, "cargo metadata")?)?)
 }

@@ -5,10 +5,7 @@ const START: &[u8] = b"[\0[[\0";
 
 /// The names in BusyBox's own table: NUL-separated, sorted, ending at an empty name. Empty without a table.
 pub fn applets(binary: &[u8]) -> Vec<String> {
-    let starts = binary
-        .windows(START.len())
-        .enumerate()
-        .filter(|(_, window)| *window == START);
+    let starts = binary.windows(START.len()).enumerate().filter(|(_, window)| *window == START);
     let tables = starts.map(|(at, _)| read_table(&binary[at..]));
     // Messages may contain the same bytes by chance; the table is by far the longest.
     tables.max_by_key(Vec::len).unwrap_or_default()
@@ -17,11 +14,8 @@ pub fn applets(binary: &[u8]) -> Vec<String> {
 fn read_table(bytes: &[u8]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in bytes.split(|byte| *byte == 0) {
-        let sane = !name.is_empty()
-            && name.len() < 32
-            && name
-                .iter()
-                .all(|byte| byte.is_ascii_graphic() && *byte != b'/');
+        let sane =
+            !name.is_empty() && name.len() < 32 && name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/');
         let name = String::from_utf8_lossy(name).into_owned();
         if !sane || names.last().is_some_and(|last| *last >= name) {
             break;

@@ -52,15 +52,10 @@ impl Archive {
             return;
         }
         for (index, _) in path.match_indices('/') {
-            self.nodes
-                .entry(path[..index].to_owned())
-                .or_insert(Node::Folder(0o755));
+            self.nodes.entry(path[..index].to_owned()).or_insert(Node::Folder(0o755));
         }
         // A folder over a link to a folder keeps the link: packages list the folders that they use.
-        if matches!(
-            (self.nodes.get(&path), &node),
-            (Some(Node::Link(_)), Node::Folder(_))
-        ) {
+        if matches!((self.nodes.get(&path), &node), (Some(Node::Link(_)), Node::Folder(_))) {
             return;
         }
         self.nodes.insert(path, node);
@@ -79,10 +74,7 @@ impl Archive {
     /// `bin/ls` with `bin -> usr/bin` is `usr/bin/ls`. Only links without `..` are followed.
     fn resolve_parent(&self, path: &str) -> String {
         let mut resolved = String::new();
-        let parts: Vec<&str> = path
-            .split('/')
-            .filter(|part| !part.is_empty() && *part != ".")
-            .collect();
+        let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
         for (index, part) in parts.iter().enumerate() {
             if !resolved.is_empty() {
                 resolved.push('/');
@@ -110,16 +102,9 @@ impl Archive {
         self.add_folder(folder, "", keep)
     }
 
-    fn add_folder(
-        &mut self,
-        folder: &Path,
-        prefix: &str,
-        keep: &dyn Fn(&str) -> bool,
-    ) -> Result<()> {
+    fn add_folder(&mut self, folder: &Path, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Result<()> {
         let unreadable = || format!("cannot read {}", folder.display());
-        let mut entries: Vec<_> = std::fs::read_dir(folder)
-            .with_context(unreadable)?
-            .collect::<Result<_, _>>()?;
+        let mut entries: Vec<_> = std::fs::read_dir(folder).with_context(unreadable)?.collect::<Result<_, _>>()?;
         entries.sort_by_key(|entry| entry.file_name());
         for entry in entries {
             let name = entry
@@ -132,9 +117,7 @@ impl Archive {
                 continue;
             }
             let host = entry.path();
-            let metadata = host
-                .symlink_metadata()
-                .with_context(|| format!("cannot read {}", host.display()))?;
+            let metadata = host.symlink_metadata().with_context(|| format!("cannot read {}", host.display()))?;
             let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
             if kind.is_dir() {
                 self.put(&path, Node::Folder(mode));
@@ -160,68 +143,29 @@ impl Archive {
             let time = GENERATED_TIME;
             let content;
             let record = match node {
-                Node::Folder(mode) => Record {
-                    path,
-                    mode: 0o040_000 | mode,
-                    time,
-                    device: (0, 0),
-                    data: &[],
-                },
-                Node::Bytes(mode, data) => Record {
-                    path,
-                    mode: 0o100_000 | mode,
-                    time,
-                    device: (0, 0),
-                    data,
-                },
-                Node::Link(target) => Record {
-                    path,
-                    mode: 0o120_777,
-                    time,
-                    device: (0, 0),
-                    data: target.as_bytes(),
-                },
-                Node::Device(mode, major, minor) => Record {
-                    path,
-                    mode: 0o020_000 | mode,
-                    time,
-                    device: (*major, *minor),
-                    data: &[],
-                },
+                Node::Folder(mode) => Record { path, mode: 0o040_000 | mode, time, device: (0, 0), data: &[] },
+                Node::Bytes(mode, data) => Record { path, mode: 0o100_000 | mode, time, device: (0, 0), data },
+                Node::Link(target) => Record { path, mode: 0o120_777, time, device: (0, 0), data: target.as_bytes() },
+                Node::Device(mode, major, minor) => {
+                    Record { path, mode: 0o020_000 | mode, time, device: (*major, *minor), data: &[] }
+                }
                 Node::Copy(mode, source) => {
                     let unreadable = || format!("cannot read {}", source.display());
                     content = std::fs::read(source).with_context(unreadable)?;
                     let time = source.metadata().with_context(unreadable)?.mtime() as u32;
-                    Record {
-                        path,
-                        mode: 0o100_000 | mode,
-                        time,
-                        device: (0, 0),
-                        data: &content,
-                    }
+                    Record { path, mode: 0o100_000 | mode, time, device: (0, 0), data: &content }
                 }
             };
             write_record(output, inode, &record)?;
         }
-        let end = Record {
-            path: "TRAILER!!!",
-            mode: 0,
-            time: 0,
-            device: (0, 0),
-            data: &[],
-        };
+        let end = Record { path: "TRAILER!!!", mode: 0, time: 0, device: (0, 0), data: &[] };
         write_record(output, 0, &end)
     }
 }
 
 fn write_record(output: &mut dyn Write, inode: u32, record: &Record<'_>) -> Result<()> {
-    let links = if record.mode & 0o170_000 == 0o040_000 {
-        2
-    } else {
-        1
-    };
-    let size = u32::try_from(record.data.len())
-        .with_context(|| format!("{} is over 4 GiB", record.path))?;
+    let links = if record.mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
+    let size = u32::try_from(record.data.len()).with_context(|| format!("{} is over 4 GiB", record.path))?;
     let fields = [
         inode,
         record.mode,
@@ -308,10 +252,7 @@ mod tests {
         archive.put("bin", Node::Link("usr/bin".into()));
         archive.put("bin/ls", Node::Bytes(0o755, vec![1]));
         archive.put("bin", Node::Folder(0o755));
-        assert_eq!(
-            archive.get("usr/bin/ls"),
-            Some(&Node::Bytes(0o755, vec![1]))
-        );
+        assert_eq!(archive.get("usr/bin/ls"), Some(&Node::Bytes(0o755, vec![1])));
         assert_eq!(archive.get("/bin/ls"), Some(&Node::Bytes(0o755, vec![1])));
         assert_eq!(archive.get("bin"), Some(&Node::Link("usr/bin".into())));
     }
@@ -323,18 +264,10 @@ mod tests {
         std::fs::write(folder.join("usr/tool"), b"#!").unwrap();
         std::fs::write(folder.join("usr/doc/long"), b"text").unwrap();
         let mut archive = Archive::new();
-        archive
-            .add_tree(&folder, &|path| !path.starts_with("usr/doc"))
-            .unwrap();
+        archive.add_tree(&folder, &|path| !path.starts_with("usr/doc")).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(matches!(archive.get("usr/tool"), Some(Node::Copy(_, _))));
         assert_eq!(archive.len(), 2);
-        assert!(
-            archive
-                .add_tree(&folder, &|_| true)
-                .unwrap_err()
-                .to_string()
-                .starts_with("cannot read")
-        );
+        assert!(archive.add_tree(&folder, &|_| true).unwrap_err().to_string().starts_with("cannot read"));
     }
 }

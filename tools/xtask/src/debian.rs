@@ -10,23 +10,11 @@ use std::process::Command;
 
 const SUITE: &str = "trixie";
 const ARCHITECTURE: &str = "riscv64";
-const KEYRINGS: [&str; 2] = [
-    "/usr/share/keyrings/debian-archive-keyring.gpg",
-    "/usr/share/keyrings/debian-archive-keyring.pgp",
-];
+const KEYRINGS: [&str; 2] =
+    ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 /// Suites by which an entry of the host's apt configuration is known as Debian's archive.
-const SUITES: [&str; 10] = [
-    "bullseye",
-    "bookworm",
-    "trixie",
-    "forky",
-    "sid",
-    "oldstable",
-    "stable",
-    "testing",
-    "unstable",
-    "experimental",
-];
+const SUITES: [&str; 10] =
+    ["bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "experimental"];
 
 /// One package that apt chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +37,7 @@ pub struct Archive {
 impl Archive {
     /// The apt root, with the package lists fetched if they never were.
     pub fn open() -> Result<Self> {
-        let archive = Self {
-            folder: output_dir()?.join("apt"),
-        };
+        let archive = Self { folder: output_dir()?.join("apt") };
         for part in ["lists/partial", "archives/partial", "closures"] {
             create_dir(&archive.folder.join(part))?;
         }
@@ -64,19 +50,12 @@ impl Archive {
         let record = self.folder.join("closures").join(name);
         if let Ok(text) = std::fs::read_to_string(&record) {
             let packages: Vec<Package> = text.lines().filter_map(parse_uri_line).collect();
-            if !packages.is_empty()
-                && packages
-                    .iter()
-                    .all(|package| self.unpacked(package).is_dir())
-            {
+            if !packages.is_empty() && packages.iter().all(|package| self.unpacked(package).is_dir()) {
                 return Ok(self.with_folders(packages));
             }
         }
         self.update_once()?;
-        let (text, packages) = match self
-            .closure(name)
-            .and_then(|found| self.download(name).map(|()| found))
-        {
+        let (text, packages) = match self.closure(name).and_then(|found| self.download(name).map(|()| found)) {
             Ok(found) => found,
             Err(error) if is_unknown(&error) => {
                 bail!("no package `{name}` in Debian {SUITE} for {ARCHITECTURE}")
@@ -102,9 +81,7 @@ impl Archive {
         if !folder.is_dir() {
             note(format_args!("fetching {}", package.name));
             let mut command = self.apt("apt-get");
-            command
-                .args(["-q", "download", &package.name])
-                .current_dir(self.folder.join("archives"));
+            command.args(["-q", "download", &package.name]).current_dir(self.folder.join("archives"));
             capture(&mut command, &format!("fetching {}", package.name))?;
             self.unpack(package)?;
         }
@@ -131,16 +108,11 @@ impl Archive {
     }
 
     fn with_folders(&self, packages: Vec<Package>) -> Vec<(Package, PathBuf)> {
-        packages
-            .into_iter()
-            .map(|package| (package.clone(), self.unpacked(&package)))
-            .collect()
+        packages.into_iter().map(|package| (package.clone(), self.unpacked(&package))).collect()
     }
 
     fn unpacked(&self, package: &Package) -> PathBuf {
-        self.folder
-            .join("unpacked")
-            .join(package.file.trim_end_matches(".deb"))
+        self.folder.join("unpacked").join(package.file.trim_end_matches(".deb"))
     }
 
     fn unpack(&self, package: &Package) -> Result<()> {
@@ -151,10 +123,7 @@ impl Archive {
         let partial = folder.with_extension(format!("partial-{}", std::process::id()));
         create_dir(&partial)?;
         let mut command = Command::new("dpkg-deb");
-        command
-            .arg("-x")
-            .arg(self.folder.join("archives").join(&package.file))
-            .arg(&partial);
+        command.arg("-x").arg(self.folder.join("archives").join(&package.file)).arg(&partial);
         capture(&mut command, &format!("unpacking {}", package.name))?;
         // Another run may have been quicker; its result is the same.
         if std::fs::rename(&partial, &folder).is_err() && !folder.is_dir() {
@@ -164,11 +133,7 @@ impl Archive {
     }
 
     fn update_once(&self) -> Result<()> {
-        if self.folder.join("updated").exists() {
-            Ok(())
-        } else {
-            self.update()
-        }
+        if self.folder.join("updated").exists() { Ok(()) } else { self.update() }
     }
 
     /// Fetches the package lists from the first of the host's mirrors that has the suite, signed.
@@ -178,9 +143,10 @@ impl Archive {
                 bail!("Debian packages need `{program}`, which is not here");
             }
         }
-        let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists()).context(
-            "Debian packages need Debian's archive keys: install the package debian-archive-keyring",
-        )?;
+        let keyring = KEYRINGS
+            .iter()
+            .find(|path| Path::new(path).exists())
+            .context("Debian packages need Debian's archive keys: install the package debian-archive-keyring")?;
         let mirrors = host_mirrors();
         if mirrors.is_empty() {
             bail!("this machine's apt configuration names no mirror of Debian");
@@ -241,47 +207,23 @@ impl Archive {
 fn check_name(name: &str) -> Result<()> {
     let sane = name.len() >= 2
         && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && name.chars().all(|letter| {
-            letter.is_ascii_lowercase() || letter.is_ascii_digit() || "+-.".contains(letter)
-        });
-    if sane {
-        Ok(())
-    } else {
-        bail!("`{name}` is not the name of a Debian package")
-    }
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "+-.".contains(letter));
+    if sane { Ok(()) } else { bail!("`{name}` is not the name of a Debian package") }
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
-    [
-        "Unable to locate package",
-        "has no installation candidate",
-        "no package `",
-    ]
-    .iter()
-    .any(|hint| text.contains(hint))
+    ["Unable to locate package", "has no installation candidate", "no package `"].iter().any(|hint| text.contains(hint))
 }
 
 /// Reads a line of `--print-uris`: `'uri' file size SHA256:checksum`.
 fn parse_uri_line(line: &str) -> Option<Package> {
-    let mut words = line
-        .strip_prefix('\'')?
-        .split_once("' ")?
-        .1
-        .split_whitespace();
+    let mut words = line.strip_prefix('\'')?.split_once("' ")?.1.split_whitespace();
     let file = words.next()?.to_owned();
     let sha256 = words.nth(1)?.strip_prefix("SHA256:")?.to_owned();
     let mut fields = file.strip_suffix(".deb")?.split('_');
-    let (name, version) = (
-        fields.next()?.to_owned(),
-        fields.next()?.replace("%3a", ":"),
-    );
-    Some(Package {
-        name,
-        version,
-        sha256,
-        file,
-    })
+    let (name, version) = (fields.next()?.to_owned(), fields.next()?.replace("%3a", ":"));
+    Some(Package { name, version, sha256, file })
 }
 
 /// The mirrors of Debian's archive that the host's apt configuration names, in its order.
@@ -357,12 +299,8 @@ fn deb822_mirrors(text: &str) -> Vec<String> {
             words
         };
         let has = |name: &str, wanted: &str| field(name).iter().any(|word| word == wanted);
-        let disabled = field("Enabled")
-            .iter()
-            .any(|word| word.eq_ignore_ascii_case("no"));
-        let debian = field("Suites")
-            .iter()
-            .any(|suite| SUITES.contains(&suite.as_str()));
+        let disabled = field("Enabled").iter().any(|word| word.eq_ignore_ascii_case("no"));
+        let debian = field("Suites").iter().any(|suite| SUITES.contains(&suite.as_str()));
         if has("Types", "deb") && has("Components", "main") && debian && !disabled {
             mirrors.extend(field("URIs"));
         }
@@ -390,19 +328,13 @@ mod tests {
         let line = "'http://m/pool/busybox-static_1.37.0-6%2bb9_riscv64.deb' \
                     busybox-static_1%3a1.37.0-6+b9_riscv64.deb 941532 SHA256:4add";
         let package = parse_uri_line(line).unwrap();
-        assert_eq!(
-            (package.name.as_str(), package.version.as_str()),
-            ("busybox-static", "1:1.37.0-6+b9")
-        );
+        assert_eq!((package.name.as_str(), package.version.as_str()), ("busybox-static", "1:1.37.0-6+b9"));
         assert_eq!(
             (package.sha256.as_str(), package.file.as_str()),
             ("4add", "busybox-static_1%3a1.37.0-6+b9_riscv64.deb")
         );
         assert_eq!(parse_uri_line("Reading package lists..."), None);
-        assert_eq!(
-            parse_uri_line("'http://m/x.deb' x_1_all.deb 3 MD5Sum:00"),
-            None
-        );
+        assert_eq!(parse_uri_line("'http://m/x.deb' x_1_all.deb 3 MD5Sum:00"), None);
     }
 
     #[test]

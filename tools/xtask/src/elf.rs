@@ -35,39 +35,25 @@ impl<'a> Elf<'a> {
 
     fn slice(&self, at: u64, length: u64) -> Result<&'a [u8]> {
         let start = usize::try_from(at)?;
-        let end = start
-            .checked_add(usize::try_from(length)?)
-            .context("a length in the ELF file overflows")?;
-        self.bytes
-            .get(start..end)
-            .context("the ELF file is cut short")
+        let end = start.checked_add(usize::try_from(length)?).context("a length in the ELF file overflows")?;
+        self.bytes.get(start..end).context("the ELF file is cut short")
     }
 
     fn u16(&self, at: u64) -> Result<u16> {
-        Ok(u16::from_le_bytes(
-            self.slice(at, 2)?.try_into().expect("two bytes"),
-        ))
+        Ok(u16::from_le_bytes(self.slice(at, 2)?.try_into().expect("two bytes")))
     }
 
     fn u32(&self, at: u64) -> Result<u32> {
-        Ok(u32::from_le_bytes(
-            self.slice(at, 4)?.try_into().expect("four bytes"),
-        ))
+        Ok(u32::from_le_bytes(self.slice(at, 4)?.try_into().expect("four bytes")))
     }
 
     fn u64(&self, at: u64) -> Result<u64> {
-        Ok(u64::from_le_bytes(
-            self.slice(at, 8)?.try_into().expect("eight bytes"),
-        ))
+        Ok(u64::from_le_bytes(self.slice(at, 8)?.try_into().expect("eight bytes")))
     }
 
     /// The loadable segments laid out by physical address, gaps filled with zeros: what a boot loader copies.
     pub fn flatten(&self) -> Result<Vec<u8>> {
-        let (table, size, count) = (
-            self.u64(32)?,
-            u64::from(self.u16(54)?),
-            u64::from(self.u16(56)?),
-        );
+        let (table, size, count) = (self.u64(32)?, u64::from(self.u16(54)?), u64::from(self.u16(56)?));
         let mut segments = Vec::new();
         for index in 0..count {
             let header = table + index * size;
@@ -76,19 +62,12 @@ impl<'a> Elf<'a> {
                 segments.push((self.u64(header + 24)?, data));
             }
         }
-        let start = segments
-            .iter()
-            .map(|(address, _)| *address)
-            .min()
-            .context("nothing to load")?;
+        let start = segments.iter().map(|(address, _)| *address).min().context("nothing to load")?;
         let mut image = Vec::new();
         for (address, data) in segments {
             let from = address - start;
             if from + data.len() as u64 > LARGEST_IMAGE {
-                bail!(
-                    "the segments span more than {} MiB of physical memory",
-                    LARGEST_IMAGE >> 20
-                );
+                bail!("the segments span more than {} MiB of physical memory", LARGEST_IMAGE >> 20);
             }
             let (from, to) = (from as usize, from as usize + data.len());
             if image.len() < to {
@@ -101,11 +80,7 @@ impl<'a> Elf<'a> {
 
     /// The names of the functions; empty when the file is stripped.
     pub fn symbols(&self) -> Result<Symbols> {
-        let (table, size, count) = (
-            self.u64(40)?,
-            u64::from(self.u16(58)?),
-            u64::from(self.u16(60)?),
-        );
+        let (table, size, count) = (self.u64(40)?, u64::from(self.u16(58)?), u64::from(self.u16(60)?));
         let mut functions = Vec::new();
         for index in 0..count {
             let header = table + index * size;
@@ -115,14 +90,10 @@ impl<'a> Elf<'a> {
             let strings = self.u64(table + u64::from(self.u32(header + 40)?) * size + 24)?;
             let entries = self.slice(self.u64(header + 24)?, self.u64(header + 32)?)?;
             for entry in entries.chunks_exact(24) {
-                let word = |at: usize| {
-                    u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight bytes"))
-                };
+                let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight bytes"));
                 let name = u32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
                 let section = u16::from_le_bytes(entry[6..8].try_into().expect("two bytes"));
-                if ![UNTYPED, FUNCTION].contains(&(entry[4] & 15))
-                    || !(1..FIRST_RESERVED_SECTION).contains(&section)
-                {
+                if ![UNTYPED, FUNCTION].contains(&(entry[4] & 15)) || !(1..FIRST_RESERVED_SECTION).contains(&section) {
                     continue;
                 }
                 let name = self.string(strings + u64::from(name))?;
@@ -137,24 +108,16 @@ impl<'a> Elf<'a> {
     }
 
     fn string(&self, at: u64) -> Result<String> {
-        let rest = self
-            .bytes
-            .get(usize::try_from(at)?..)
-            .context("the ELF file is cut short")?;
+        let rest = self.bytes.get(usize::try_from(at)?..).context("the ELF file is cut short")?;
         let text = rest.split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(format!(
-            "{:#}",
-            rustc_demangle::demangle(&String::from_utf8_lossy(text))
-        ))
+        Ok(format!("{:#}", rustc_demangle::demangle(&String::from_utf8_lossy(text))))
     }
 }
 
 impl Symbols {
     /// `name+0x12` for an address inside a function.
     pub fn name(&self, address: u64) -> Option<String> {
-        let after = self
-            .functions
-            .partition_point(|(start, _, _)| *start <= address);
+        let after = self.functions.partition_point(|(start, _, _)| *start <= address);
         let (start, size, name) = self.functions.get(after.checked_sub(1)?)?;
         let offset = address - start;
         (*size == 0 || offset < *size).then(|| format!("{name}+{offset:#x}"))
@@ -165,10 +128,7 @@ impl Symbols {
         let mut annotated = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(at) = rest.find("0x") {
-            let digits = rest[at + 2..]
-                .bytes()
-                .take_while(u8::is_ascii_hexdigit)
-                .count();
+            let digits = rest[at + 2..].bytes().take_while(u8::is_ascii_hexdigit).count();
             let (before, after) = rest.split_at(at + 2 + digits);
             annotated.push_str(before);
             rest = after;
@@ -198,15 +158,7 @@ mod tests {
         bytes[56] = segments.len() as u8;
         let mut data_at = 64 + 56 * segments.len() as u64;
         for (address, data) in segments {
-            let words = [
-                LOAD as u64,
-                data_at,
-                0,
-                *address,
-                data.len() as u64,
-                data.len() as u64,
-                0,
-            ];
+            let words = [LOAD as u64, data_at, 0, *address, data.len() as u64, data.len() as u64, 0];
             bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
             data_at += data.len() as u64;
         }
@@ -224,12 +176,7 @@ mod tests {
     fn nonsense_is_refused() {
         assert!(Elf::new(b"#!/bin/sh").is_err());
         assert!(Elf::new(&file(&[])).unwrap().flatten().is_err());
-        assert!(
-            Elf::new(&file(&[(0, b"a"), (1 << 40, b"b")]))
-                .unwrap()
-                .flatten()
-                .is_err()
-        );
+        assert!(Elf::new(&file(&[(0, b"a"), (1 << 40, b"b")])).unwrap().flatten().is_err());
         let mut short = file(&[(0, b"text")]);
         short.truncate(100);
         assert!(Elf::new(&short).unwrap().flatten().is_err());
@@ -238,11 +185,10 @@ mod tests {
     #[test]
     fn addresses_of_the_kernel_get_names() {
         let base = 0xffff_ffff_8020_0000;
-        let symbols = Symbols {
-            functions: vec![(base, 16, "start".into()), (base + 32, 8, "stop".into())],
-        };
+        let symbols = Symbols { functions: vec![(base, 16, "start".into()), (base + 32, 8, "stop".into())] };
         let text = "at 0xffffffff80200004, 0xffffffff80200010, 0xffffffff80200021 and 0x80200004";
-        let expected = "at 0xffffffff80200004 <start+0x4>, 0xffffffff80200010, 0xffffffff80200021 <stop+0x1> and 0x80200004";
+        let expected =
+            "at 0xffffffff80200004 <start+0x4>, 0xffffffff80200010, 0xffffffff80200021 <stop+0x1> and 0x80200004";
         assert_eq!(symbols.annotate(text), expected);
     }
 }

@@ -56,12 +56,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the start of a stream.
     pub fn new() -> Self {
-        Self {
-            state: State::Plain,
-            held: Vec::new(),
-            output: Vec::new(),
-            pieces: Vec::new(),
-        }
+        Self { state: State::Plain, held: Vec::new(), output: Vec::new(), pieces: Vec::new() }
     }
 
     /// Takes a chunk; gives the pieces that it completes.
@@ -89,8 +84,7 @@ impl Decoder {
 
     fn finish_output(&mut self) {
         if !self.output.is_empty() {
-            self.pieces
-                .push(Piece::Output(std::mem::take(&mut self.output)));
+            self.pieces.push(Piece::Output(std::mem::take(&mut self.output)));
         }
     }
 
@@ -141,9 +135,7 @@ impl Decoder {
                 None => return self.give_up_header(),
             }
             self.held.clear();
-        } else if self.held.len() > LONGEST_HEADER
-            || !(byte.is_ascii_alphanumeric() || byte == b';')
-        {
+        } else if self.held.len() > LONGEST_HEADER || !(byte.is_ascii_alphanumeric() || byte == b';') {
             self.give_up_header();
         }
     }
@@ -158,9 +150,7 @@ impl Decoder {
 
     /// After the payload: eats the terminator; a stream without one loses nothing else.
     fn step_end(&mut self, byte: u8, kind: Kind, piece: Piece) {
-        let Piece::Frame(_, payload) = &piece else {
-            unreachable!("made as a frame")
-        };
+        let Piece::Frame(_, payload) = &piece else { unreachable!("made as a frame") };
         if byte == TERMINATOR[self.held.len()] {
             self.held.push(byte);
             if self.held.len() < TERMINATOR.len() {
@@ -207,10 +197,7 @@ pub struct Firmware {
 impl Firmware {
     /// At the start of a stream.
     pub fn new() -> Self {
-        Self {
-            line: Vec::new(),
-            speaking: true,
-        }
+        Self { line: Vec::new(), speaking: true }
     }
 
     /// Whether the kernel has not spoken yet.
@@ -274,10 +261,7 @@ mod tests {
     fn a_stream_comes_apart_however_it_is_cut() {
         for size in 1..=STREAM.len() {
             let mut decoder = Decoder::new();
-            let found = STREAM
-                .chunks(size)
-                .flat_map(|chunk| decoder.push(chunk))
-                .collect();
+            let found = STREAM.chunks(size).flat_map(|chunk| decoder.push(chunk)).collect();
             assert_eq!(join(found), pieces(), "in chunks of {size}");
             assert!(!decoder.holds());
         }
@@ -298,19 +282,10 @@ mod tests {
     #[test]
     fn a_missing_terminator_loses_nothing() {
         let mut decoder = Decoder::new();
-        let expected = [
-            Piece::Frame(Kind::Stderr, b"e".to_vec()),
-            Piece::Output(b"more".to_vec()),
-        ];
+        let expected = [Piece::Frame(Kind::Stderr, b"e".to_vec()), Piece::Output(b"more".to_vec())];
         assert_eq!(decoder.push(b"\x1b_asyncos;stderr;1;emore"), expected);
-        let expected = [
-            Piece::Frame(Kind::Log, Vec::new()),
-            Piece::Frame(Kind::Exit, b"0".to_vec()),
-        ];
-        assert_eq!(
-            decoder.push(b"\x1b_asyncos;log;0;\x1b_asyncos;exit;1;0\x1b\\"),
-            expected
-        );
+        let expected = [Piece::Frame(Kind::Log, Vec::new()), Piece::Frame(Kind::Exit, b"0".to_vec())];
+        assert_eq!(decoder.push(b"\x1b_asyncos;log;0;\x1b_asyncos;exit;1;0\x1b\\"), expected);
     }
 
     #[test]

@@ -106,12 +106,7 @@ impl Session<'_> {
     }
 
     /// Passes on what comes until the line closes (true) or time is up (false).
-    fn follow(
-        &mut self,
-        receiver: &Receiver<Message>,
-        progress: &mut Progress,
-        started: Instant,
-    ) -> Result<bool> {
+    fn follow(&mut self, receiver: &Receiver<Message>, progress: &mut Progress, started: Instant) -> Result<bool> {
         loop {
             let now = Instant::now();
             let mut until = self.deadline.unwrap_or(now + Duration::from_secs(3600));
@@ -135,10 +130,7 @@ impl Session<'_> {
                     return Ok(true);
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    if self
-                        .deadline
-                        .is_some_and(|deadline| Instant::now() >= deadline)
-                    {
+                    if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         return Ok(false);
                     }
                     if progress.firmware.speaks() && started.elapsed() >= LONGEST_FIRMWARE {
@@ -165,10 +157,7 @@ impl Session<'_> {
             Piece::Frame(Kind::Log, _) => {}
             Piece::Frame(Kind::Exit, bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
-                let status: i64 = text
-                    .trim()
-                    .parse()
-                    .with_context(|| format!("the guest sent status `{text}`"))?;
+                let status: i64 = text.trim().parse().with_context(|| format!("the guest sent status `{text}`"))?;
                 progress.status = Some(status as u8);
                 self.expect_the_end();
             }
@@ -208,11 +197,7 @@ impl Session<'_> {
 
     fn show_text(&mut self, text: &[u8]) -> Result<()> {
         write_all(self.errors, text)?;
-        if text.last().is_some_and(|last| *last != b'\n') {
-            write_all(self.errors, b"\n")
-        } else {
-            Ok(())
-        }
+        if text.last().is_some_and(|last| *last != b'\n') { write_all(self.errors, b"\n") } else { Ok(()) }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -235,11 +220,7 @@ impl Session<'_> {
 }
 
 fn blocked(error: std::io::Error) -> std::io::Result<()> {
-    if error.kind() == std::io::ErrorKind::WouldBlock {
-        Ok(())
-    } else {
-        Err(error)
-    }
+    if error.kind() == std::io::ErrorKind::WouldBlock { Ok(()) } else { Err(error) }
 }
 
 /// Writes everything, also to a terminal that QEMU has made non-blocking for us both.
@@ -263,10 +244,7 @@ fn read_serial(serial: &mut dyn Read, sender: &Sender<Message>) {
         match serial.read(&mut buffer) {
             Ok(0) => break,
             // A failed send means that the session is over.
-            Ok(count)
-                if sender
-                    .send(Message::Serial(buffer[..count].to_vec()))
-                    .is_ok() => {}
+            Ok(count) if sender.send(Message::Serial(buffer[..count].to_vec())).is_ok() => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             _ => return,
         }
@@ -312,55 +290,32 @@ mod tests {
             stdin: Stdio::null(),
         };
         let ending = session.run(command).unwrap();
-        Seen {
-            ending,
-            output: String::from_utf8(output).unwrap(),
-            errors: String::from_utf8(errors).unwrap(),
-        }
+        Seen { ending, output: String::from_utf8(output).unwrap(), errors: String::from_utf8(errors).unwrap() }
     }
 
-    const BOOT: &str =
-        "printf '\\nOpenSBI v1\\nBoot HART MEDELEG : 0\\n\\033_asyncos;log;4;boot\\033\\\\';";
+    const BOOT: &str = "printf '\\nOpenSBI v1\\nBoot HART MEDELEG : 0\\n\\033_asyncos;log;4;boot\\033\\\\';";
     const LONG: Duration = Duration::from_secs(60);
 
     #[test]
     fn output_errors_and_log_are_told_apart() {
-        let script = format!(
-            "{BOOT} printf 'out\\n\\033_asyncos;stderr;3;err\\033\\\\\\033_asyncos;exit;2;42\\033\\\\'"
-        );
+        let script =
+            format!("{BOOT} printf 'out\\n\\033_asyncos;stderr;3;err\\033\\\\\\033_asyncos;exit;2;42\\033\\\\'");
         let seen = session(&script, false, LONG);
-        assert_eq!(
-            (seen.ending, seen.output.as_str(), seen.errors.as_str()),
-            (Ending::Exit(42), "out\n", "err")
-        );
+        assert_eq!((seen.ending, seen.output.as_str(), seen.errors.as_str()), (Ending::Exit(42), "out\n", "err"));
         let seen = session(&script, true, LONG);
         assert_eq!(seen.output, "out\n");
-        assert_eq!(
-            seen.errors,
-            "\nOpenSBI v1\nBoot HART MEDELEG : 0\nboot\nerr"
-        );
+        assert_eq!(seen.errors, "\nOpenSBI v1\nBoot HART MEDELEG : 0\nboot\nerr");
     }
 
     #[test]
     fn a_panic_is_shown_and_wins_over_a_status() {
-        let seen = session(
-            &format!("{BOOT} printf '\\033_asyncos;panic;4;dead\\033\\\\'; exit 125"),
-            false,
-            LONG,
-        );
-        assert_eq!(
-            (seen.ending, seen.errors.as_str()),
-            (Ending::Panic, "dead\n")
-        );
+        let seen = session(&format!("{BOOT} printf '\\033_asyncos;panic;4;dead\\033\\\\'; exit 125"), false, LONG);
+        assert_eq!((seen.ending, seen.errors.as_str()), (Ending::Panic, "dead\n"));
     }
 
     #[test]
     fn a_hang_is_ended_and_an_early_end_is_noticed() {
-        let seen = session(
-            &format!("{BOOT} exec sleep 600"),
-            false,
-            Duration::from_millis(300),
-        );
+        let seen = session(&format!("{BOOT} exec sleep 600"), false, Duration::from_millis(300));
         assert_eq!(seen.ending, Ending::Timeout);
         let seen = session("echo no kernel; echo bad option >&2; exit 1", false, LONG);
         assert_eq!(seen.ending, Ending::Lost(Some(1), "bad option".into()));

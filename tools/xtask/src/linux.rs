@@ -24,19 +24,13 @@ pub fn kernel() -> Result<Linux> {
         .find(|package| is_concrete(&package.name))
         .with_context(|| format!("`{META_PACKAGE}` depends on no kernel"))?;
     let folder = archive.fetch_alone(package)?;
-    let version = package
-        .name
-        .trim_start_matches("linux-image-")
-        .trim_end_matches("-unsigned");
+    let version = package.name.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
     let kernel = ["vmlinux", "vmlinuz"]
         .iter()
         .map(|name| folder.join("boot").join(format!("{name}-{version}")))
         .find(|path| path.is_file())
         .with_context(|| format!("no kernel in {}", package.file))?;
-    Ok(Linux {
-        kernel,
-        modules: folder.join("usr/lib/modules").join(version),
-    })
+    Ok(Linux { kernel, modules: folder.join("usr/lib/modules").join(version) })
 }
 
 /// `linux-image-6.12.1+deb13-riscv64`, not `linux-image-riscv64`.

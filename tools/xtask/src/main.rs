@@ -25,11 +25,7 @@ use std::process::ExitCode;
 
 /// Builds, runs, tests and checks AsyncOS. Each command first sets up what it needs.
 #[derive(Parser)]
-#[command(
-    name = "cargo xtask",
-    bin_name = "cargo xtask",
-    disable_help_subcommand = true
-)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -58,11 +54,7 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             eprintln!("xtask: {error:#}");
-            ExitCode::from(if error.is::<workspace::UsageError>() {
-                2
-            } else {
-                1
-            })
+            ExitCode::from(if error.is::<workspace::UsageError>() { 2 } else { 1 })
         }
     }
 }
@@ -71,11 +63,7 @@ fn perform(command: Command) -> Result<u8> {
     match command {
         Command::Build(options) => {
             let images = build::build(&options)?;
-            println!(
-                "kernel {}\ninitrd {}",
-                images.kernel.display(),
-                images.initrd.display()
-            );
+            println!("kernel {}\ninitrd {}", images.kernel.display(), images.initrd.display());
             Ok(0)
         }
         Command::Run(options) => run::run(&options),
@@ -87,25 +75,14 @@ fn perform(command: Command) -> Result<u8> {
 
 /// Help goes out as it is; a mistake becomes one line.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let help = [
-        ErrorKind::DisplayHelp,
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
-        ErrorKind::DisplayVersion,
-    ];
+    let help = [ErrorKind::DisplayHelp, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::DisplayVersion];
     if help.contains(&error.kind()) {
         // Whoever closed stdout does not want the help.
         let _ = error.print();
-        return ExitCode::from(if error.kind() == ErrorKind::DisplayHelp {
-            0
-        } else {
-            2
-        });
+        return ExitCode::from(if error.kind() == ErrorKind::DisplayHelp { 0 } else { 2 });
     }
     let text = error.render().to_string();
-    let lines = text
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with("Usage:"));
+    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     eprintln!("xtask: {}", words.join("; ").trim_start_matches("error: "));
     ExitCode::from(2)

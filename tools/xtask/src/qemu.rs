@@ -45,9 +45,7 @@ impl std::str::FromStr for Forward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ports = text
-            .split_once(':')
-            .and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
+        let ports = text.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
         let (host, guest) = ports.ok_or("expected HOST:GUEST, two port numbers")?;
         Ok(Self { host, guest })
     }
@@ -132,22 +130,14 @@ impl Machine {
     /// Finds what QEMU would say in many words.
     pub fn check(&self) -> Result<()> {
         if !(1..=LARGEST_SMP).contains(&self.smp) {
-            return Err(usage(format!(
-                "--smp {}: between 1 and {LARGEST_SMP} harts",
-                self.smp
-            )));
+            return Err(usage(format!("--smp {}: between 1 and {LARGEST_SMP} harts", self.smp)));
         }
         if self.icount && self.smp != 1 {
-            return Err(usage(
-                "--icount needs --smp 1: only one hart can be deterministic",
-            ));
+            return Err(usage("--icount needs --smp 1: only one hart can be deterministic"));
         }
         let digits = self.mem.trim_end_matches(['M', 'G', 'm', 'g']);
         if digits.len() + 1 < self.mem.len() || digits.parse::<u32>().is_err() {
-            return Err(usage(format!(
-                "--mem {}: expected a number with M or G after it",
-                self.mem
-            )));
+            return Err(usage(format!("--mem {}: expected a number with M or G after it", self.mem)));
         }
         for disk in &self.disks {
             if !disk.is_file() {
@@ -167,46 +157,27 @@ impl Machine {
             }
             None => Command::new("qemu-system-riscv64"),
         };
-        let machine = if self.no_aia {
-            "virt"
-        } else {
-            "virt,aia=aplic-imsic,aia-guests=7"
-        };
+        let machine = if self.no_aia { "virt" } else { "virt,aia=aplic-imsic,aia-guests=7" };
         let cpu = if self.no_h { "rv64,h=false" } else { "rv64" };
-        command.args([
-            "-machine",
-            machine,
-            "-cpu",
-            cpu,
-            "-smp",
-            &self.smp.to_string(),
-            "-m",
-            &self.mem,
-        ]);
-        command
-            .args([
-                "-bios",
-                "default",
-                "-no-reboot",
-                "-display",
-                "none",
-                "-kernel",
-            ])
-            .arg(boot.kernel);
+        command.args(["-machine", machine, "-cpu", cpu, "-smp", &self.smp.to_string(), "-m", &self.mem]);
+        command.args(["-bios", "default", "-no-reboot", "-display", "none", "-kernel"]).arg(boot.kernel);
         if let Some(initrd) = boot.initrd {
             command.arg("-initrd").arg(initrd);
         }
-        command.args([
-            "-append",
-            boot.append,
-            "-global",
-            "virtio-mmio.force-legacy=false",
-        ]);
-        command.args(["-device", "virtio-rng-device"]);
+        command.args(["-append", boot.append, "-global", "virtio-mmio.force-legacy=false"]);
         match console {
             Console::Interactive => command.args(["-serial", "mon:stdio"]),
             Console::Output => command.args(["-serial", "stdio", "-monitor", "none"]),
         };
+        self.add_devices(&mut command)?;
+        if self.gdb {
+            command.args(["-s", "-S"]);
+        }
+        Ok(command)
+    }
+
+    fn add_devices(&self, command: &mut Command) -> Result<()> {
+        command.args(["-device", "virtio-rng-device"]);
         if self.icount {
             command.args(["-icount", "shift=0,sleep=off", "-seed", "1"]);
             command.args(["-rtc", "base=2025-01-01T00:00:00,clock=vm"]);
@@ -216,38 +187,19 @@ impl Machine {
             for Forward { host, guest } in &self.forwards {
                 network.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
             }
-            command.args([
-                "-netdev",
-                &network,
-                "-device",
-                "virtio-net-device,netdev=net0",
-            ]);
+            command.args(["-netdev", &network, "-device", "virtio-net-device,netdev=net0"]);
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            let drive = format!(
-                "id=disk{index},if=none,format={},file={}",
-                disk_format(disk)?,
-                option_text(disk)?
-            );
-            command.args([
-                "-drive",
-                &drive,
-                "-device",
-                &format!("virtio-blk-device,drive=disk{index}"),
-            ]);
+            let drive = format!("id=disk{index},if=none,format={},file={}", disk_format(disk)?, option_text(disk)?);
+            command.args(["-drive", &drive, "-device", &format!("virtio-blk-device,drive=disk{index}")]);
         }
-        if self.gdb {
-            command.args(["-s", "-S"]);
-        }
-        Ok(command)
+        Ok(())
     }
 }
 
 /// A path inside one of QEMU's comma-separated options.
 fn option_text(path: &Path) -> Result<String> {
-    let text = path
-        .to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let text = path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))?;
     Ok(text.replace(',', ",,"))
 }
 
@@ -256,9 +208,7 @@ fn disk_format(path: &Path) -> Result<&'static str> {
     let mut magic = Vec::new();
     let unreadable = || format!("cannot read {}", path.display());
     let file = std::fs::File::open(path).with_context(unreadable)?;
-    file.take(4)
-        .read_to_end(&mut magic)
-        .with_context(unreadable)?;
+    file.take(4).read_to_end(&mut magic).with_context(unreadable)?;
     Ok(if magic == b"QFI\xfb" { "qcow2" } else { "raw" })
 }
 
@@ -267,16 +217,9 @@ mod tests {
     use super::*;
 
     fn arguments(machine: &Machine) -> Vec<String> {
-        let boot = Boot {
-            kernel: Path::new("Image"),
-            initrd: None,
-            append: "x",
-        };
+        let boot = Boot { kernel: Path::new("Image"), initrd: None, append: "x" };
         let command = machine.command(&boot, Console::Output).unwrap();
-        command
-            .get_args()
-            .map(|word| word.to_string_lossy().into_owned())
-            .collect()
+        command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
     }
 
     #[test]
@@ -289,12 +232,7 @@ mod tests {
             ..Machine::default()
         };
         let words = arguments(&machine);
-        for word in [
-            "virt",
-            "rv64,h=false",
-            "shift=0,sleep=off",
-            "user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80",
-        ] {
+        for word in ["virt", "rv64,h=false", "shift=0,sleep=off", "user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80"] {
             assert!(words.iter().any(|found| found == word), "{word}");
         }
         assert!(!words.iter().any(|found| found == "-s"));
@@ -305,31 +243,12 @@ mod tests {
         let good = Machine::default();
         assert!(good.check().is_ok());
         let bad = [
-            Machine {
-                smp: 0,
-                ..good.clone()
-            },
-            Machine {
-                smp: 9,
-                ..good.clone()
-            },
-            Machine {
-                smp: 2,
-                icount: true,
-                ..good.clone()
-            },
-            Machine {
-                mem: "lots".into(),
-                ..good.clone()
-            },
-            Machine {
-                mem: "1GM".into(),
-                ..good.clone()
-            },
-            Machine {
-                disks: vec!["/nonexistent/disk".into()],
-                ..good.clone()
-            },
+            Machine { smp: 0, ..good.clone() },
+            Machine { smp: 9, ..good.clone() },
+            Machine { smp: 2, icount: true, ..good.clone() },
+            Machine { mem: "lots".into(), ..good.clone() },
+            Machine { mem: "1GM".into(), ..good.clone() },
+            Machine { disks: vec!["/nonexistent/disk".into()], ..good.clone() },
         ];
         for machine in bad {
             assert!(machine.check().is_err(), "{machine:?}");

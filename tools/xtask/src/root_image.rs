@@ -13,12 +13,7 @@ use std::path::PathBuf;
 const DEFAULT_PACKAGES: [&str; 1] = ["busybox-static"];
 
 /// Folders of packages that serve people who read, not programs that run.
-const DOCUMENTATION: [&str; 4] = [
-    "usr/share/doc",
-    "usr/share/man",
-    "usr/share/info",
-    "usr/share/lintian",
-];
+const DOCUMENTATION: [&str; 4] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/lintian"];
 
 const FOLDERS: [(&str, u32); 12] = [
     ("dev", 0o755),
@@ -45,26 +40,14 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 const FILES: [(&str, &str); 9] = [
-    (
-        "etc/passwd",
-        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
-    ),
+    ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n"),
     ("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
     ("etc/hostname", "asyncos\n"),
     ("etc/hosts", "127.0.0.1 localhost asyncos\n::1 localhost\n"),
-    (
-        "etc/nsswitch.conf",
-        "passwd: files\ngroup: files\nhosts: files dns\n",
-    ),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     ("etc/shells", "/bin/sh\n"),
-    (
-        "etc/fstab",
-        "proc /proc proc defaults 0 0\nsysfs /sys sysfs defaults 0 0\ndevtmpfs /dev devtmpfs defaults 0 0\n",
-    ),
-    (
-        "etc/inittab",
-        "::sysinit:/bin/mount -a\n::respawn:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n",
-    ),
+    ("etc/fstab", "proc /proc proc defaults 0 0\nsysfs /sys sysfs defaults 0 0\ndevtmpfs /dev devtmpfs defaults 0 0\n"),
+    ("etc/inittab", "::sysinit:/bin/mount -a\n::respawn:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n"),
     (
         "etc/profile",
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nexport PS1='\\w \\$ '\n",
@@ -78,11 +61,7 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
     wanted.extend(options.packages.iter().cloned());
     let packages = add_packages(&mut archive, &wanted, &options.packages)?;
     for (name, file) in apps(options)? {
-        let path = if name == "init" {
-            "init".to_owned()
-        } else {
-            format!("usr/bin/{name}")
-        };
+        let path = if name == "init" { "init".to_owned() } else { format!("usr/bin/{name}") };
         archive.put(&path, Node::Copy(0o755, file));
     }
     for folder in &options.roots {
@@ -98,10 +77,7 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
         return Ok(path);
     }
     write_whole(&path, &bytes)?;
-    let lock: String = packages
-        .iter()
-        .map(|(name, rest)| format!("{name} {rest}\n"))
-        .collect();
+    let lock: String = packages.iter().map(|(name, rest)| format!("{name} {rest}\n")).collect();
     write_whole(&output_dir()?.join("packages.lock"), lock.as_bytes())?;
     Ok(path)
 }
@@ -111,16 +87,11 @@ fn file_name(options: &ImageOptions) -> String {
     if options.packages.is_empty() && options.roots.is_empty() && !options.quick {
         return "initrd.cpio".into();
     }
-    let choice = format!(
-        "{:?} {:?} {}",
-        options.packages, options.roots, options.quick
-    );
+    let choice = format!("{:?} {:?} {}", options.packages, options.roots, options.quick);
     // FNV-1a: a short name for the choice, no more.
     let hash = choice
         .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("initrd-{hash:016x}.cpio")
 }
 
@@ -142,11 +113,7 @@ fn skeleton() -> Archive {
 
 /// Adds packages with what they depend on; gives version and checksum by name. Only what was asked for by name must
 /// be there: without a network the image holds what we have.
-fn add_packages(
-    archive: &mut Archive,
-    wanted: &[String],
-    asked: &[String],
-) -> Result<BTreeMap<String, String>> {
+fn add_packages(archive: &mut Archive, wanted: &[String], asked: &[String]) -> Result<BTreeMap<String, String>> {
     let debian = debian::Archive::open()?;
     let mut added = BTreeMap::new();
     for name in wanted {
@@ -161,8 +128,7 @@ fn add_packages(
         for (package, folder) in closure {
             let record = format!("{} {}", package.version, package.sha256);
             if added.insert(package.name.clone(), record).is_none() {
-                add_package(archive, &folder)
-                    .with_context(|| format!("cannot add {}", package.name))?;
+                add_package(archive, &folder).with_context(|| format!("cannot add {}", package.name))?;
             }
         }
     }
@@ -173,9 +139,7 @@ fn add_packages(
 /// Adds a package's files. Files of the skeleton stay as they are: they are ours to choose.
 fn add_package(archive: &mut Archive, folder: &std::path::Path) -> Result<()> {
     let ours = |path: &str| FILES.iter().any(|(file, _)| *file == path);
-    archive.add_tree(folder, &|path| {
-        !DOCUMENTATION.contains(&path) && !ours(path)
-    })
+    archive.add_tree(folder, &|path| !DOCUMENTATION.contains(&path) && !ours(path))
 }
 
 /// A link for each applet that no other package has as a program.
@@ -189,9 +153,7 @@ fn link_applets(archive: &mut Archive) -> Result<()> {
         note("no table of applets in busybox: the root image has no links to it");
     }
     for name in names {
-        let taken = ["usr/bin", "usr/sbin"]
-            .iter()
-            .any(|folder| archive.get(&format!("{folder}/{name}")).is_some());
+        let taken = ["usr/bin", "usr/sbin"].iter().any(|folder| archive.get(&format!("{folder}/{name}")).is_some());
         if !taken {
             archive.put(&format!("usr/bin/{name}"), Node::Link("busybox".into()));
         }

@@ -49,7 +49,7 @@ pub struct Errand {
     pub command: Vec<String>,
     /// `NAME=VALUE` beside the usual ones.
     pub environment: Vec<String>,
-    /// Its standard input; none leaves it to the console.
+    /// Its standard input; none is the console, and that is our terminal.
     pub stdin: Option<Vec<u8>>,
 }
 
@@ -63,15 +63,9 @@ pub fn run(options: &RunOptions) -> Result<u8> {
     let images = build(&options.image)?;
     if options.machine.gdb {
         let symbols = images.symbols.display();
-        note(format_args!(
-            "gdb-multiarch -ex 'target remote :{DEBUGGER_PORT}' {symbols}"
-        ));
+        note(format_args!("gdb-multiarch -ex 'target remote :{DEBUGGER_PORT}' {symbols}"));
     }
-    let ending = if options.command.is_empty() {
-        shell(options, &images)
-    } else {
-        program(options, &images)
-    }?;
+    let ending = if options.command.is_empty() { shell(options, &images) } else { program(options, &images) }?;
     Ok(report(&ending, options.command.is_empty()))
 }
 
@@ -99,17 +93,9 @@ fn deadline(seconds: Option<u64>) -> Option<Instant> {
 }
 
 fn shell(options: &RunOptions, images: &Images) -> Result<Ending> {
-    let log = if options.verbose {
-        "asyncos.log=console"
-    } else {
-        "asyncos.log=off quiet"
-    };
+    let log = if options.verbose { "asyncos.log=console" } else { "asyncos.log=off quiet" };
     let append = command_line(&options.machine, log);
-    let boot = Boot {
-        kernel: &images.kernel,
-        initrd: Some(&images.initrd),
-        append: &append,
-    };
+    let boot = Boot { kernel: &images.kernel, initrd: Some(&images.initrd), append: &append };
     let qemu = options.machine.command(&boot, Console::Interactive)?;
     note("to leave: Ctrl-A X");
     let session = Session {
@@ -125,48 +111,32 @@ fn shell(options: &RunOptions, images: &Images) -> Result<Ending> {
 
 fn program(options: &RunOptions, images: &Images) -> Result<Ending> {
     // A person who attaches a debugger takes her time.
-    let default = if options.machine.gdb {
-        None
-    } else {
-        Some(DEFAULT_TIMEOUT)
-    };
+    let default = if options.machine.gdb { None } else { Some(DEFAULT_TIMEOUT) };
     let deadline = deadline(options.timeout.or(default));
     let Some(stdin) = own_stdin(deadline)? else {
         return Ok(Ending::Timeout);
     };
-    let errand = Errand {
-        command: options.command.clone(),
-        environment: Vec::new(),
-        stdin,
-    };
+    let errand = Errand { command: options.command.clone(), environment: Vec::new(), stdin };
     let session = Session {
         output: &mut std::io::stdout().lock(),
         errors: &mut std::io::stderr().lock(),
         verbose: options.verbose,
         symbols: Some(&images.symbols),
         deadline,
-        stdin: Stdio::null(),
+        stdin: if errand.stdin.is_some() { Stdio::null() } else { Stdio::inherit() },
     };
     boot_errand(images, &options.machine, &errand, session)
 }
 
 /// Boots a machine for one program, and follows it to its end.
-pub fn boot_errand(
-    images: &Images,
-    machine: &Machine,
-    errand: &Errand,
-    session: Session<'_>,
-) -> Result<Ending> {
+pub fn boot_errand(images: &Images, machine: &Machine, errand: &Errand, session: Session<'_>) -> Result<Ending> {
     let folder = TemporaryFolder::new(&output_dir()?)?;
     let initrd = folder.path().join("initrd.cpio");
     write_initrd(&initrd, &images.initrd, errand)?;
     let append = command_line(machine, "asyncos.log=framed");
-    let boot = Boot {
-        kernel: &images.kernel,
-        initrd: Some(&initrd),
-        append: &append,
-    };
-    session.run(machine.command(&boot, Console::Output)?)
+    let boot = Boot { kernel: &images.kernel, initrd: Some(&initrd), append: &append };
+    let console = if errand.stdin.is_some() { Console::Output } else { Console::Interactive };
+    session.run(machine.command(&boot, console)?)
 }
 
 /// The kernel's command line.
@@ -182,39 +152,27 @@ fn command_line(machine: &Machine, log: &str) -> String {
 /// The root image with a second archive after it, which the kernel unpacks over the first: what `/init` is to do.
 fn write_initrd(path: &Path, base: &Path, errand: &Errand) -> Result<()> {
     let mut archive = Archive::new();
-    archive.put(
-        ".asyncos/command",
-        Node::Bytes(0o600, terminated(&errand.command)),
-    );
+    archive.put(".asyncos/command", Node::Bytes(0o600, terminated(&errand.command)));
     if !errand.environment.is_empty() {
-        archive.put(
-            ".asyncos/environment",
-            Node::Bytes(0o600, terminated(&errand.environment)),
-        );
+        archive.put(".asyncos/environment", Node::Bytes(0o600, terminated(&errand.environment)));
     }
-    if let Some(stdin) = &errand.stdin {
-        archive.put(".asyncos/stdin", Node::Bytes(0o600, stdin.clone()));
+    match &errand.stdin {
+        Some(stdin) => archive.put(".asyncos/stdin", Node::Bytes(0o600, stdin.clone())),
+        None => archive.put(".asyncos/raw-output", Node::Bytes(0o600, Vec::new())),
     }
     std::fs::copy(base, path).with_context(|| format!("cannot copy {}", base.display()))?;
     let mut file = std::fs::OpenOptions::new().append(true).open(path)?;
     let mut bytes = Vec::new();
     archive.write(&mut bytes)?;
-    file.write_all(&bytes)
-        .with_context(|| format!("cannot write {}", path.display()))
+    file.write_all(&bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn terminated(words: &[String]) -> Vec<u8> {
-    words
-        .iter()
-        .flat_map(|word| word.bytes().chain([0]))
-        .collect()
+    words.iter().flat_map(|word| word.bytes().chain([0])).collect()
 }
 
 /// All of our standard input, unless it is a terminal; nothing at all when time is up before it ends.
-#[expect(
-    clippy::option_option,
-    reason = "the outer one is time, the inner one is whether there is an input"
-)]
+#[expect(clippy::option_option, reason = "the outer one is time, the inner one is whether there is an input")]
 fn own_stdin(deadline: Option<Instant>) -> Result<Option<Option<Vec<u8>>>> {
     if std::io::stdin().is_terminal() {
         return Ok(Some(None));
@@ -222,19 +180,14 @@ fn own_stdin(deadline: Option<Instant>) -> Result<Option<Option<Vec<u8>>>> {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let result = std::io::stdin()
-            .lock()
-            .read_to_end(&mut bytes)
-            .map(|_| bytes);
+        let result = std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes);
         // Nobody listens when time is up.
         let _ = sender.send(result);
     });
     let received = receiver.recv_timeout(PATIENCE).or_else(|_| {
         note("waiting for the end of standard input (take it from /dev/null if there is none)");
         let longest = Duration::from_secs(u64::from(u32::MAX));
-        receiver.recv_timeout(deadline.map_or(longest, |time| {
-            time.saturating_duration_since(Instant::now())
-        }))
+        receiver.recv_timeout(deadline.map_or(longest, |time| time.saturating_duration_since(Instant::now())))
     });
     match received {
         Ok(Ok(bytes)) => Ok(Some(Some(bytes))),
@@ -250,23 +203,14 @@ mod tests {
 
     #[test]
     fn words_end_with_nul() {
-        assert_eq!(
-            terminated(&["echo".into(), String::new(), "a b".into()]),
-            b"echo\0\0a b\0"
-        );
+        assert_eq!(terminated(&["echo".into(), String::new(), "a b".into()]), b"echo\0\0a b\0");
     }
 
     #[test]
     fn the_command_line_names_realm_and_log() {
-        let machine = Machine {
-            append: Some("init=/bin/sh".into()),
-            ..Machine::default()
-        };
+        let machine = Machine { append: Some("init=/bin/sh".into()), ..Machine::default() };
         let line = command_line(&machine, "asyncos.log=framed");
-        assert_eq!(
-            line,
-            "console=ttyS0 asyncos.realm=auto asyncos.log=framed init=/bin/sh"
-        );
+        assert_eq!(line, "console=ttyS0 asyncos.realm=auto asyncos.log=framed init=/bin/sh");
     }
 
     #[test]

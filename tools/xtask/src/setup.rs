@@ -19,33 +19,16 @@ pub fn qemu() -> Result<()> {
     if find_program(QEMU).is_none() {
         // Newer Debian releases have a package of its own for RISC-V.
         let split = apt_knows("qemu-system-riscv");
-        install(&[
-            if split {
-                "qemu-system-riscv"
-            } else {
-                "qemu-system-misc"
-            },
-            "opensbi",
-        ])?;
+        install(&[if split { "qemu-system-riscv" } else { "qemu-system-misc" }, "opensbi"])?;
     }
-    let text = capture(
-        Command::new(QEMU).arg("--version"),
-        "qemu-system-riscv64 --version",
-    )?;
-    let version =
-        parse_qemu_version(&text).with_context(|| format!("no version in `{}`", text.trim()))?;
+    let text = capture(Command::new(QEMU).arg("--version"), "qemu-system-riscv64 --version")?;
+    let version = parse_qemu_version(&text).with_context(|| format!("no version in `{}`", text.trim()))?;
     if version < OLDEST_QEMU {
         let ((major, minor), (oldest, least)) = (version, OLDEST_QEMU);
         bail!("QEMU {major}.{minor} is too old: {oldest}.{least} or newer is needed");
     }
-    let folders = capture(
-        Command::new(QEMU).args(["-L", "help"]),
-        "qemu-system-riscv64 -L help",
-    )?;
-    if !folders
-        .lines()
-        .any(|folder| Path::new(folder).join(FIRMWARE).exists())
-    {
+    let folders = capture(Command::new(QEMU).args(["-L", "help"]), "qemu-system-riscv64 -L help")?;
+    if !folders.lines().any(|folder| Path::new(folder).join(FIRMWARE).exists()) {
         install(&["opensbi"])?;
     }
     Ok(())
@@ -53,10 +36,7 @@ pub fn qemu() -> Result<()> {
 
 /// The first `N.N` in QEMU's own words about its version.
 fn parse_qemu_version(text: &str) -> Option<(u32, u32)> {
-    let number = text
-        .split_whitespace()
-        .skip_while(|word| *word != "version")
-        .nth(1)?;
+    let number = text.split_whitespace().skip_while(|word| *word != "version").nth(1)?;
     let mut parts = number.split('.').map(|part| part.parse().ok());
     Some((parts.next()??, parts.next()??))
 }
@@ -70,21 +50,12 @@ pub fn cross_linker() -> Result<()> {
     if !Path::new("/usr/riscv64-linux-gnu/lib/libc.a").exists() {
         missing.push("libc6-dev-riscv64-cross");
     }
-    if missing.is_empty() {
-        Ok(())
-    } else {
-        install(&missing)
-    }
+    if missing.is_empty() { Ok(()) } else { install(&missing) }
 }
 
 /// A target of the pinned toolchain.
 pub fn rust_target(target: &str) -> Result<()> {
-    if sysroot()?
-        .join("lib/rustlib")
-        .join(target)
-        .join("lib")
-        .is_dir()
-    {
+    if sysroot()?.join("lib/rustlib").join(target).join("lib").is_dir() {
         return Ok(());
     }
     rustup(&["target", "add", target])
@@ -102,12 +73,7 @@ pub fn lint_components() -> Result<()> {
 }
 
 fn sysroot() -> Result<PathBuf> {
-    let text = capture(
-        Command::new("rustc")
-            .args(["--print", "sysroot"])
-            .current_dir(root()),
-        "rustc",
-    )?;
+    let text = capture(Command::new("rustc").args(["--print", "sysroot"]).current_dir(root()), "rustc")?;
     Ok(PathBuf::from(text.trim()))
 }
 
@@ -117,10 +83,7 @@ fn rustup(arguments: &[&str]) -> Result<()> {
         bail!("this needs rustup: install it and run `rustup {line}`");
     }
     note(format_args!("rustup {line}"));
-    capture(
-        Command::new("rustup").args(arguments).current_dir(root()),
-        &format!("rustup {line}"),
-    )?;
+    capture(Command::new("rustup").args(arguments).current_dir(root()), &format!("rustup {line}"))?;
     Ok(())
 }
 
@@ -149,8 +112,7 @@ fn install(packages: &[&str]) -> Result<()> {
     }
     note(format_args!("installing {list}"));
     let wanted = [&["install", "-y", "--no-install-recommends"][..], packages].concat();
-    if packages.iter().all(|package| apt_knows(package)) && apt_get(administrator, &wanted).is_ok()
-    {
+    if packages.iter().all(|package| apt_knows(package)) && apt_get(administrator, &wanted).is_ok() {
         return Ok(());
     }
     apt_get(administrator, &["update"])?;
@@ -162,28 +124,18 @@ fn is_root() -> bool {
 }
 
 fn sudo_without_password() -> bool {
-    find_program("sudo").is_some()
-        && capture(Command::new("sudo").args(["-n", "true"]), "sudo").is_ok()
+    find_program("sudo").is_some() && capture(Command::new("sudo").args(["-n", "true"]), "sudo").is_ok()
 }
 
 fn apt_get(administrator: &[&str], arguments: &[&str]) -> Result<()> {
-    let words = [
-        administrator,
-        &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"],
-        arguments,
-    ]
-    .concat();
+    let words = [administrator, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"], arguments].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     let what = format!("apt-get {}", arguments.join(" "));
     if !watched() {
         return capture(&mut command, &what).map(drop);
     }
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(std::io::stderr())
-        .status()
-        .context("cannot start apt-get")?;
+    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("cannot start apt-get")?;
     if !status.success() {
         bail!("{what} failed");
     }
@@ -196,14 +148,8 @@ mod tests {
 
     #[test]
     fn versions_of_qemu_are_read() {
-        assert_eq!(
-            parse_qemu_version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"),
-            Some((7, 2))
-        );
-        assert_eq!(
-            parse_qemu_version("QEMU emulator version 10.0.2\nCopyright"),
-            Some((10, 0))
-        );
+        assert_eq!(parse_qemu_version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)"), Some((7, 2)));
+        assert_eq!(parse_qemu_version("QEMU emulator version 10.0.2\nCopyright"), Some((10, 0)));
         assert_eq!(parse_qemu_version("something else"), None);
     }
 }

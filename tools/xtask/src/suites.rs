@@ -54,33 +54,17 @@ pub struct Suite {
 }
 
 /// Both realms, one hart and two.
-pub const EVERYWHERE: Matrix = Matrix {
-    realms: &[Realm::Direct, Realm::Isolated],
-    smp: &[1, 2],
-    machines: &[Variant::Full],
-};
+pub const EVERYWHERE: Matrix =
+    Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[1, 2], machines: &[Variant::Full] };
 
 /// The poorer machines, which have only the direct realm.
-pub const WITHOUT_H: Matrix = Matrix {
-    realms: &[Realm::Auto],
-    smp: &[1, 2],
-    machines: &[Variant::NoH, Variant::Plic, Variant::Plain],
-};
+pub const WITHOUT_H: Matrix =
+    Matrix { realms: &[Realm::Auto], smp: &[1, 2], machines: &[Variant::NoH, Variant::Plic, Variant::Plain] };
 
 /// Every suite that boots the system, in the order in which they run.
 pub const SUITES: &[Suite] = &[
-    Suite {
-        name: "hello",
-        action: Action::Guest(&["/bin/hello"]),
-        matrix: EVERYWHERE,
-        timeout: 60,
-    },
-    Suite {
-        name: "hello",
-        action: Action::Guest(&["/bin/hello"]),
-        matrix: WITHOUT_H,
-        timeout: 60,
-    },
+    Suite { name: "hello", action: Action::Guest(&["/bin/hello"]), matrix: EVERYWHERE, timeout: 60 },
+    Suite { name: "hello", action: Action::Guest(&["/bin/hello"]), matrix: WITHOUT_H, timeout: 60 },
 ];
 
 impl Matrix {
@@ -119,26 +103,9 @@ mod tests {
 
     #[test]
     fn a_matrix_is_every_combination() {
-        let names: Vec<String> = EVERYWHERE
-            .machines()
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "direct/smp1",
-                "direct/smp2",
-                "isolated/smp1",
-                "isolated/smp2"
-            ]
-        );
-        assert!(
-            WITHOUT_H
-                .machines()
-                .iter()
-                .all(|(_, machine)| machine.no_h || machine.no_aia)
-        );
+        let names: Vec<String> = EVERYWHERE.machines().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["direct/smp1", "direct/smp2", "isolated/smp1", "isolated/smp2"]);
+        assert!(WITHOUT_H.machines().iter().all(|(_, machine)| machine.no_h || machine.no_aia));
     }
 
     #[test]

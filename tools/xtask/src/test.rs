@@ -52,10 +52,7 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Boots `machine` for one program; gives how it ended, its output, and its errors with the kernel's log.
-    #[expect(
-        dead_code,
-        reason = "for the suites of the host, which come with what they test"
-    )]
+    #[expect(dead_code, reason = "for the suites of the host, which come with what they test")]
     pub fn boot(&self, machine: &Machine, errand: &Errand) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
         boot(self.images, machine, errand, self.deadline)
     }
@@ -64,10 +61,7 @@ impl Context<'_> {
 /// One thing to run.
 enum Job {
     /// The tests of packages on the host.
-    Host {
-        package: String,
-        filter: Option<String>,
-    },
+    Host { package: String, filter: Option<String> },
     /// The models of a package.
     Model { package: String },
     /// A suite on a machine.
@@ -85,10 +79,7 @@ pub fn test(options: &TestOptions) -> Result<u8> {
     }
     let images = if jobs.iter().any(|(_, job)| matches!(job, Job::Guest { .. })) {
         setup::qemu()?;
-        Some(build(&ImageOptions {
-            quick: options.quick,
-            ..ImageOptions::default()
-        })?)
+        Some(build(&ImageOptions { quick: options.quick, ..ImageOptions::default() })?)
     } else {
         None
     };
@@ -103,21 +94,14 @@ pub fn test(options: &TestOptions) -> Result<u8> {
         });
         let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
         let seconds = begun.elapsed().as_secs_f32();
-        println!(
-            "{name}: {verdict}, {} passed, {} failed, {seconds:.1} s",
-            outcome.passed, outcome.failed
-        );
+        println!("{name}: {verdict}, {} passed, {} failed, {seconds:.1} s", outcome.passed, outcome.failed);
         if outcome.failed > 0 || options.verbose {
             print!("{}", outcome.output);
         }
         passed += outcome.passed;
         failed += outcome.failed;
     }
-    println!(
-        "{} suites, {:.0} s",
-        jobs.len(),
-        started.elapsed().as_secs_f32()
-    );
+    println!("{} suites, {:.0} s", jobs.len(), started.elapsed().as_secs_f32());
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 { 0 } else { 1 })
 }
@@ -127,37 +111,16 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
     let packages = host_packages()?;
     let mut jobs = Vec::new();
     for package in &packages {
-        jobs.push((
-            format!("host/{package}"),
-            Job::Host {
-                package: package.clone(),
-                filter: None,
-            },
-        ));
+        jobs.push((format!("host/{package}"), Job::Host { package: package.clone(), filter: None }));
     }
     for package in MODEL_PACKAGES {
-        jobs.push((
-            format!("models/{package}"),
-            Job::Model {
-                package: package.into(),
-            },
-        ));
+        jobs.push((format!("models/{package}"), Job::Model { package: package.into() }));
     }
     for suite in SUITES {
         for (name, machine) in suite.matrix.machines() {
             let guest = matches!(suite.action, Action::Guest(_));
-            let name = if guest {
-                format!("{}/{name}", suite.name)
-            } else {
-                suite.name.to_owned()
-            };
-            jobs.push((
-                name,
-                Job::Guest {
-                    suite: *suite,
-                    machine,
-                },
-            ));
+            let name = if guest { format!("{}/{name}", suite.name) } else { suite.name.to_owned() };
+            jobs.push((name, Job::Guest { suite: *suite, machine }));
             if !guest {
                 break;
             }
@@ -168,15 +131,11 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
     };
     jobs.retain(|(name, _)| name.contains(filter));
     if jobs.is_empty() {
-        jobs.extend(packages.into_iter().map(|package| {
-            (
-                format!("host/{package}"),
-                Job::Host {
-                    package,
-                    filter: Some(filter.to_owned()),
-                },
-            )
-        }));
+        jobs.extend(
+            packages
+                .into_iter()
+                .map(|package| (format!("host/{package}"), Job::Host { package, filter: Some(filter.to_owned()) })),
+        );
     }
     Ok(jobs)
 }
@@ -184,19 +143,10 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
 /// The packages whose tests run on the host.
 fn host_packages() -> Result<Vec<String>> {
     let metadata = metadata()?;
-    let members = metadata["workspace_default_members"]
-        .as_array()
-        .context("cargo metadata has no default members")?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("cargo metadata has no packages")?;
-    let names = packages
-        .iter()
-        .filter(|package| members.contains(&package["id"]));
-    Ok(names
-        .filter_map(|package| package["name"].as_str())
-        .map(str::to_owned)
-        .collect())
+    let members = metadata["workspace_default_members"].as_array().context("cargo metadata has no default members")?;
+    let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
+    let names = packages.iter().filter(|package| members.contains(&package["id"]));
+    Ok(names.filter_map(|package| package["name"].as_str()).map(str::to_owned).collect())
 }
 
 fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
@@ -212,17 +162,8 @@ fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
         Job::Model { package } => {
             let mut command = cargo("test");
             // Models take minutes without optimization.
-            command.args([
-                "--package",
-                package,
-                "--lib",
-                "--profile",
-                "quick",
-                "--target-dir",
-            ]);
-            command
-                .arg(target_dir().join("loom"))
-                .env("RUSTFLAGS", "--cfg loom");
+            command.args(["--package", package, "--lib", "--profile", "quick", "--target-dir"]);
+            command.arg(target_dir().join("loom")).env("RUSTFLAGS", "--cfg loom");
             cargo_test(&mut command)
         }
         Job::Guest { suite, machine } => {
@@ -237,24 +178,13 @@ fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
 }
 
 fn cargo_test(command: &mut Command) -> Result<Outcome> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot start cargo")?;
+    let output = command.stdin(Stdio::null()).output().context("cannot start cargo")?;
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text).into_owned();
     let (passed, failed) = count_cargo(&text);
     // A package that does not compile has no tests to count.
-    let failed = if failed == 0 && !output.status.success() {
-        1
-    } else {
-        failed
-    };
-    Ok(Outcome {
-        passed,
-        failed,
-        output: text,
-    })
+    let failed = if failed == 0 && !output.status.success() { 1 } else { failed };
+    Ok(Outcome { passed, failed, output: text })
 }
 
 /// Adds up the lines `test result: ok. 3 passed; 0 failed; ...`.
@@ -263,9 +193,7 @@ fn count_cargo(text: &str) -> (usize, usize) {
     for line in text.lines().filter(|line| line.starts_with("test result:")) {
         let number = |what: &str| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let at = words
-                .iter()
-                .position(|word| word.trim_end_matches(';') == what)?;
+            let at = words.iter().position(|word| word.trim_end_matches(';') == what)?;
             words.get(at.checked_sub(1)?)?.parse::<usize>().ok()
         };
         counts.0 += number("passed").unwrap_or(0);
@@ -274,12 +202,7 @@ fn count_cargo(text: &str) -> (usize, usize) {
     counts
 }
 
-fn boot(
-    images: &Images,
-    machine: &Machine,
-    errand: &Errand,
-    deadline: Instant,
-) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
+fn boot(images: &Images, machine: &Machine, errand: &Errand, deadline: Instant) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let session = Session {
         output: &mut output,
@@ -295,33 +218,18 @@ fn boot(
 
 fn guest(images: &Images, machine: &Machine, words: &[&str], deadline: Instant) -> Result<Outcome> {
     let command = words.iter().map(|word| (*word).to_owned()).collect();
-    let errand = Errand {
-        command,
-        environment: Vec::new(),
-        stdin: Some(Vec::new()),
-    };
+    let errand = Errand { command, environment: Vec::new(), stdin: Some(Vec::new()) };
     let (ending, output, errors) = boot(images, machine, &errand, deadline)?;
     let printed = String::from_utf8_lossy(&output).into_owned();
     let (passed, failed) = judge(&printed, &ending);
-    let output = format!(
-        "{printed}--- errors and log\n{}--- {ending:?}\n",
-        String::from_utf8_lossy(&errors)
-    );
-    Ok(Outcome {
-        passed,
-        failed,
-        output,
-    })
+    let output = format!("{printed}--- errors and log\n{}--- {ending:?}\n", String::from_utf8_lossy(&errors));
+    Ok(Outcome { passed, failed, output })
 }
 
 /// Counts the tests of a guest's suite: by its last line, or one for the whole. A bad ending is a failure in any case.
 fn judge(printed: &str, ending: &Ending) -> (usize, usize) {
     let good = *ending == Ending::Exit(0);
-    match printed
-        .lines()
-        .rfind(|line| !line.trim().is_empty())
-        .and_then(parse_summary)
-    {
+    match printed.lines().rfind(|line| !line.trim().is_empty()).and_then(parse_summary) {
         Some((passed, 0)) if !good => (passed, 1),
         Some((0, 0)) => (0, 1),
         Some(counts) => counts,
@@ -332,10 +240,7 @@ fn judge(printed: &str, ending: &Ending) -> (usize, usize) {
 /// Reads `N passed, N failed`.
 fn parse_summary(line: &str) -> Option<(usize, usize)> {
     let (passed, failed) = line.trim().split_once(", ")?;
-    Some((
-        passed.strip_suffix(" passed")?.parse().ok()?,
-        failed.strip_suffix(" failed")?.parse().ok()?,
-    ))
+    Some((passed.strip_suffix(" passed")?.parse().ok()?, failed.strip_suffix(" failed")?.parse().ok()?))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ mod source;
 
 use crate::build::metadata;
 use crate::setup::{KERNEL_TARGET, USER_TARGET, cross_linker, lint_components, rust_target};
-use crate::workspace::{cargo, root};
+use crate::workspace::{plain_cargo, root};
 use anyhow::{Context, Result};
 use layers::Layers;
 use std::fmt;
@@ -22,11 +22,7 @@ pub struct Finding {
 
 impl Finding {
     fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-        }
+        Self { path: path.to_owned(), line, what: what.into() }
     }
 }
 
@@ -37,13 +33,8 @@ impl fmt::Display for Finding {
 }
 
 /// Packages that clippy sees on another target than the host's.
-const ELSEWHERE: [(&str, &[&str]); 2] = [
-    (
-        KERNEL_TARGET,
-        &["arch-riscv64", "kernel-core", "kernel-image"],
-    ),
-    (USER_TARGET, &["asyncos-apps"]),
-];
+const ELSEWHERE: [(&str, &[&str]); 2] =
+    [(KERNEL_TARGET, &["arch-riscv64", "kernel-core", "kernel-image"]), (USER_TARGET, &["asyncos-apps"])];
 
 /// The command; gives the exit status.
 pub fn tidy() -> Result<u8> {
@@ -69,13 +60,11 @@ pub fn tidy() -> Result<u8> {
 /// The rules that need no compiler: layers, unsafe, assembly, sizes, words.
 pub fn check_sources() -> Result<Vec<Finding>> {
     let path = root().join("layers.toml");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let layers = Layers::parse(&text).context("layers.toml")?;
     let mut findings = layers.check(&metadata()?, &root())?;
     for file in rust_files(&root())? {
-        let text = std::fs::read_to_string(root().join(&file))
-            .with_context(|| format!("cannot read {file}"))?;
+        let text = std::fs::read_to_string(root().join(&file)).with_context(|| format!("cannot read {file}"))?;
         findings.extend(source::check(&file, &text, &layers));
     }
     Ok(findings)
@@ -93,8 +82,7 @@ fn rust_files(folder: &Path) -> Result<Vec<String>> {
             let path = relative.join(&name);
             if kind.is_dir() && !hidden && name != "target" {
                 pending.push(path);
-            } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs")
-            {
+            } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "rs") {
                 files.push(path.to_string_lossy().into_owned());
             }
         }
@@ -104,34 +92,22 @@ fn rust_files(folder: &Path) -> Result<Vec<String>> {
 }
 
 fn format() -> Result<Vec<Finding>> {
-    let output = cargo("fmt")
-        .args(["--all", "--", "--check", "-l"])
-        .output()
-        .context("cannot start cargo fmt")?;
+    let mut command = plain_cargo("fmt");
+    let output = command.args(["--all", "--", "--check", "-l"]).output().context("cannot start cargo fmt")?;
     let listed = String::from_utf8_lossy(&output.stdout);
-    let mut findings: Vec<Finding> = listed
-        .lines()
-        .map(|line| Finding::new(&relative(line.trim()), 1, "not formatted: cargo fmt --all"))
-        .collect();
+    let mut findings: Vec<Finding> =
+        listed.lines().map(|line| Finding::new(&relative(line.trim()), 1, "not formatted: cargo fmt --all")).collect();
     if findings.is_empty() && !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        findings.push(Finding::new(
-            "Cargo.toml",
-            1,
-            complaint.lines().next().unwrap_or("cargo fmt failed"),
-        ));
+        findings.push(Finding::new("Cargo.toml", 1, complaint.lines().next().unwrap_or("cargo fmt failed")));
     }
     Ok(findings)
 }
 
 fn clippy(arguments: &[&str]) -> Result<Vec<Finding>> {
-    let mut command = cargo("clippy");
-    command
-        .args(["--quiet", "--keep-going", "--message-format", "short"])
-        .args(arguments);
-    command
-        .args(["--", "--deny", "warnings"])
-        .stdout(Stdio::null());
+    let mut command = plain_cargo("clippy");
+    command.args(["--quiet", "--keep-going", "--message-format", "short"]).args(arguments);
+    command.args(["--", "--deny", "warnings"]).stdout(Stdio::null());
     let output = command.output().context("cannot start cargo clippy")?;
     let text = String::from_utf8_lossy(&output.stderr);
     let mut findings = Vec::new();
@@ -142,10 +118,7 @@ fn clippy(arguments: &[&str]) -> Result<Vec<Finding>> {
         }
     }
     if findings.is_empty() && !output.status.success() {
-        let line = text
-            .lines()
-            .find(|line| line.starts_with("error"))
-            .unwrap_or("cargo clippy failed");
+        let line = text.lines().find(|line| line.starts_with("error")).unwrap_or("cargo clippy failed");
         findings.push(Finding::new("Cargo.toml", 1, line));
     }
     Ok(findings)
@@ -160,9 +133,7 @@ fn parse_short_message(line: &str) -> Option<Finding> {
 }
 
 fn relative(path: &str) -> String {
-    Path::new(path)
-        .strip_prefix(root())
-        .map_or_else(|_| path.to_owned(), |path| path.display().to_string())
+    Path::new(path).strip_prefix(root()).map_or_else(|_| path.to_owned(), |path| path.display().to_string())
 }
 
 #[cfg(test)]
@@ -172,13 +143,7 @@ mod tests {
     #[test]
     fn clippy_s_short_lines_become_findings() {
         let line = "base/src/lib.rs:3:5: error: unused variable: `x`";
-        assert_eq!(
-            parse_short_message(line).unwrap().to_string(),
-            "base/src/lib.rs:3: error: unused variable: `x`"
-        );
-        assert_eq!(
-            parse_short_message("error: could not compile `base` (lib)"),
-            None
-        );
+        assert_eq!(parse_short_message(line).unwrap().to_string(), "base/src/lib.rs:3: error: unused variable: `x`");
+        assert_eq!(parse_short_message("error: could not compile `base` (lib)"), None);
     }
 }

@@ -25,13 +25,9 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
-    manifest
-        .ancestors()
-        .nth(2)
-        .expect("xtask lies two folders below the root")
-        .to_path_buf()
+    let manifest =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest.ancestors().nth(2).expect("xtask lies two folders below the root").to_path_buf()
 }
 
 /// Cargo's target folder: `CARGO_TARGET_DIR` or `target` in the workspace.
@@ -59,8 +55,7 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let mut name = path.file_name().expect("a file has a name").to_owned();
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
-    std::fs::write(&temporary, content)
-        .with_context(|| format!("cannot write {}", temporary.display()))?;
+    std::fs::write(&temporary, content).with_context(|| format!("cannot write {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -77,18 +72,19 @@ pub fn watched() -> bool {
 /// Where `program` lies on the search path.
 pub fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|candidate| candidate.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|candidate| candidate.is_file())
+}
+
+/// A cargo command in the workspace.
+pub fn plain_cargo(subcommand: &str) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.arg(subcommand).current_dir(root()).stdin(Stdio::null());
+    command
 }
 
 /// A cargo command in the workspace: quiet unless a person watches.
 pub fn cargo(subcommand: &str) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .arg(subcommand)
-        .current_dir(root())
-        .stdin(Stdio::null());
+    let mut command = plain_cargo(subcommand);
     if !watched() {
         command.arg("--quiet");
     }
@@ -98,10 +94,7 @@ pub fn cargo(subcommand: &str) -> Command {
 /// Runs a command whose stdout is not ours to give away, and demands success. `what` names the step.
 pub fn succeed(command: &mut Command, what: &str) -> Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("cannot start {program}"))?;
+    let status = command.stdout(Stdio::null()).status().with_context(|| format!("cannot start {program}"))?;
     if !status.success() {
         bail!("{what} failed");
     }
@@ -111,16 +104,10 @@ pub fn succeed(command: &mut Command, what: &str) -> Result<()> {
 /// Runs a command and gives its stdout; when it fails, the error carries the last line that it wrote to stderr.
 pub fn capture(command: &mut Command, what: &str) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {program}"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start {program}"))?;
     if !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
-        let line = complaint
-            .lines()
-            .rfind(|line| !line.trim().is_empty())
-            .unwrap_or("no reason given");
+        let line = complaint.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("no reason given");
         bail!("{what} failed: {}", line.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -134,11 +121,7 @@ impl TemporaryFolder {
     pub fn new(parent: &Path) -> Result<Self> {
         use std::sync::atomic::{AtomicU32, Ordering};
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "run-{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
+        let name = format!("run-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = parent.join(name);
         create_dir(&folder)?;
         Ok(Self(folder))

@@ -22,9 +22,8 @@ impl Layers {
     pub fn parse(text: &str) -> Result<Self> {
         let value: Value = basic_toml::from_str(text)?;
         let known = ["layers", "inside", "unsafe", "assembly"];
-        if let Some(table) = value
-            .as_object()
-            .and_then(|tables| tables.keys().find(|key| !known.contains(&key.as_str())))
+        if let Some(table) =
+            value.as_object().and_then(|tables| tables.keys().find(|key| !known.contains(&key.as_str())))
         {
             bail!("unknown table `{table}`");
         }
@@ -42,12 +41,11 @@ impl Layers {
     fn check_order(&self) -> Result<()> {
         let mut placed: Vec<&String> = Vec::new();
         while placed.len() < self.below.len() {
-            let ready = self.below.iter().find(|(layer, below)| {
-                !placed.contains(layer) && below.iter().all(|other| placed.contains(&other))
-            });
-            let Some((layer, _)) = ready else {
-                bail!("the layers go in a circle, or one of them is unknown")
-            };
+            let ready = self
+                .below
+                .iter()
+                .find(|(layer, below)| !placed.contains(layer) && below.iter().all(|other| placed.contains(&other)));
+            let Some((layer, _)) = ready else { bail!("the layers go in a circle, or one of them is unknown") };
             placed.push(layer);
         }
         Ok(())
@@ -65,27 +63,12 @@ impl Layers {
 
     /// Checks every dependency between the workspace's crates; `metadata` is cargo's.
     pub fn check(&self, metadata: &Value, root: &Path) -> Result<Vec<Finding>> {
-        let packages = metadata["packages"]
-            .as_array()
-            .context("cargo metadata has no packages")?;
+        let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
         let mut folders = BTreeMap::new();
         for package in packages {
-            let manifest = Path::new(
-                package["manifest_path"]
-                    .as_str()
-                    .context("a package without a manifest")?,
-            );
-            let relative = manifest
-                .strip_prefix(root)
-                .unwrap_or(manifest)
-                .display()
-                .to_string();
-            folders.insert(
-                package["name"]
-                    .as_str()
-                    .context("a package without a name")?,
-                relative,
-            );
+            let manifest = Path::new(package["manifest_path"].as_str().context("a package without a manifest")?);
+            let relative = manifest.strip_prefix(root).unwrap_or(manifest).display().to_string();
+            folders.insert(package["name"].as_str().context("a package without a name")?, relative);
         }
         let mut findings = Vec::new();
         for package in packages {
@@ -93,11 +76,7 @@ impl Layers {
             let manifest = &folders[name];
             let layer = layer_of(manifest);
             let Some(below) = self.below.get(layer) else {
-                findings.push(Finding::new(
-                    manifest,
-                    1,
-                    format!("`{layer}` is no layer of layers.toml"),
-                ));
+                findings.push(Finding::new(manifest, 1, format!("`{layer}` is no layer of layers.toml")));
                 continue;
             };
             for dependency in package["dependencies"].as_array().into_iter().flatten() {
@@ -107,22 +86,14 @@ impl Layers {
                 };
                 let used_layer = layer_of(used_manifest);
                 let allowed = if used_layer == layer {
-                    used == name
-                        || self
-                            .inside
-                            .get(name)
-                            .is_some_and(|crates| crates.iter().any(|one| one == used))
+                    used == name || self.inside.get(name).is_some_and(|crates| crates.iter().any(|one| one == used))
                 } else {
                     below.iter().any(|one| one == used_layer)
                 };
                 if !allowed {
                     let text = std::fs::read_to_string(root.join(manifest)).unwrap_or_default();
-                    let line = text
-                        .lines()
-                        .position(|line| line.starts_with(used))
-                        .map_or(1, |index| index + 1);
-                    let what =
-                        format!("`{name}` in {layer} may not depend on `{used}` in {used_layer}");
+                    let line = text.lines().position(|line| line.starts_with(used)).map_or(1, |index| index + 1);
+                    let what = format!("`{name}` in {layer} may not depend on `{used}` in {used_layer}");
                     findings.push(Finding::new(manifest, line, what));
                 }
             }
@@ -144,18 +115,12 @@ fn lies_in(path: &str, places: &[String]) -> bool {
 
 fn lists(value: &Value) -> Result<BTreeMap<String, Vec<String>>> {
     let table = value.as_object().context("expected a table")?;
-    table
-        .iter()
-        .map(|(key, value)| Ok((key.clone(), list(value).with_context(|| key.clone())?)))
-        .collect()
+    table.iter().map(|(key, value)| Ok((key.clone(), list(value).with_context(|| key.clone())?))).collect()
 }
 
 fn list(value: &Value) -> Result<Vec<String>> {
     let items = value.as_array().context("expected a list")?;
-    items
-        .iter()
-        .map(|item| Ok(item.as_str().context("expected a string")?.to_owned()))
-        .collect()
+    items.iter().map(|item| Ok(item.as_str().context("expected a string")?.to_owned())).collect()
 }
 
 #[cfg(test)]
@@ -168,10 +133,7 @@ mod tests {
                          [assembly]\npaths = [\"arch\"]\n";
 
     fn package(folder: &str, name: &str, dependencies: &[&str]) -> Value {
-        let dependencies: Vec<Value> = dependencies
-            .iter()
-            .map(|name| json!({ "name": name }))
-            .collect();
+        let dependencies: Vec<Value> = dependencies.iter().map(|name| json!({ "name": name })).collect();
         json!({ "name": name, "manifest_path": format!("/w/{folder}/Cargo.toml"), "dependencies": dependencies })
     }
 
