@@ -58,7 +58,9 @@ pub struct Row {
     pub also: &'static [i32],
 }
 
-use Kind::{Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull, Pipe};
+use Kind::{
+    Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull, Pipe,
+};
 use Kind::{Strings, Terminal, Vector};
 
 const HERE: Kind = Number(libc::AT_FDCWD as i64);
@@ -94,13 +96,28 @@ pub const CALLS: &[Row] = &[
     row("newfstatat", libc::SYS_newfstatat, &[HERE, Bytes(b".\0"), Out(128), Number(0)]),
     row("statx", libc::SYS_statx, &[HERE, Bytes(b".\0"), Number(0), Number(0x7ff), Out(256)]),
     row("utimensat", libc::SYS_utimensat, &[HERE, PathOrNull, InOrNull(32), Number(0)]),
-    row_also("mount", libc::SYS_mount, &[PathOrNull, Bytes(b".\0"), Bytes(b"tmpfs\0"), Number(0), InOrNull(1)], &[libc::EINVAL]),
+    row_also(
+        "mount",
+        libc::SYS_mount,
+        &[PathOrNull, Bytes(b".\0"), Bytes(b"tmpfs\0"), Number(0), InOrNull(1)],
+        &[libc::EINVAL],
+    ),
     row_also("umount2", libc::SYS_umount2, &[Path, Number(0)], &[libc::EINVAL]),
     row_also("pivot_root", libc::SYS_pivot_root, &[Path, Bytes(b".\0")], &[libc::EINVAL, libc::ENOTDIR]),
     row("execve", libc::SYS_execve, &[Bytes(b"/proc/self/exe\0"), Strings, Strings]),
     row("getcwd", libc::SYS_getcwd, &[Out(128), Number(128)]),
-    row_also("setxattr", libc::SYS_setxattr, &[Path, Bytes(b"user.name\0"), In(4), Number(4), Number(0)], &[libc::EOPNOTSUPP]),
-    row_also("getxattr", libc::SYS_getxattr, &[Path, Bytes(b"user.name\0"), Out(4), Number(4)], &[libc::ENODATA, libc::EOPNOTSUPP]),
+    row_also(
+        "setxattr",
+        libc::SYS_setxattr,
+        &[Path, Bytes(b"user.name\0"), In(4), Number(4), Number(0)],
+        &[libc::EOPNOTSUPP],
+    ),
+    row_also(
+        "getxattr",
+        libc::SYS_getxattr,
+        &[Path, Bytes(b"user.name\0"), Out(4), Number(4)],
+        &[libc::ENODATA, libc::EOPNOTSUPP],
+    ),
     row_also("inotify_add_watch", libc::SYS_inotify_add_watch, &[Number(-1), Path, Number(2)], &[libc::EBADF]),
     row("memfd_create", libc::SYS_memfd_create, &[Path, Number(0)]),
     // Descriptors.
@@ -121,23 +138,48 @@ pub const CALLS: &[Row] = &[
     row_also("fcntl F_GETLK", libc::SYS_fcntl, &[File, Number(libc::F_GETLK as i64), InOut(32)], &[libc::EINVAL]),
     row("fcntl F_SETLK", libc::SYS_fcntl, &[File, Number(libc::F_SETLK as i64), In(32)]),
     row_also("ppoll", libc::SYS_ppoll, &[InOut(8), Number(1), Good(&[0; 16]), InOrNull(8), Number(8)], &[libc::EINVAL]),
-    row_also("pselect6", libc::SYS_pselect6, &[Number(1), InOutOrNull(8), InOutOrNull(8), InOutOrNull(8), InOrNull(16), InOrNull(16)], &[libc::EINVAL]),
+    row_also(
+        "pselect6",
+        libc::SYS_pselect6,
+        &[Number(1), InOutOrNull(8), InOutOrNull(8), InOutOrNull(8), InOrNull(16), InOrNull(16)],
+        &[libc::EINVAL],
+    ),
     row("epoll_ctl", libc::SYS_epoll_ctl, &[Number(-1), Number(libc::EPOLL_CTL_ADD as i64), Number(0), In(16)]),
     row("ioctl TCGETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCGETS as i64), Out(36)]),
     row("ioctl TCSETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCSETS as i64), In(36)]),
     row("ioctl TIOCGWINSZ", libc::SYS_ioctl, &[Terminal, Number(libc::TIOCGWINSZ as i64), Out(8)]),
     row("ioctl TIOCSWINSZ", libc::SYS_ioctl, &[Terminal, Number(libc::TIOCSWINSZ as i64), In(8)]),
     row("ioctl FIONREAD pipe", libc::SYS_ioctl, &[Pipe, Number(libc::FIONREAD as i64), Out(4)]),
-    row_also("copy_file_range", libc::SYS_copy_file_range, &[File, InOutOrNull(8), File, InOutOrNull(8), Number(4), Number(0)], &[libc::EINVAL]),
-    row_also("splice", libc::SYS_splice, &[Pipe, Number(0), File, InOutOrNull(8), Number(4), Number(0)], &[libc::EINVAL]),
+    row_also(
+        "copy_file_range",
+        libc::SYS_copy_file_range,
+        &[File, InOutOrNull(8), File, InOutOrNull(8), Number(4), Number(0)],
+        &[libc::EINVAL],
+    ),
+    row_also(
+        "splice",
+        libc::SYS_splice,
+        &[Pipe, Number(0), File, InOutOrNull(8), Number(4), Number(0)],
+        &[libc::EINVAL],
+    ),
     // Processes and signals.
     row("clone3", libc::SYS_clone3, &[In(88), Number(88)]),
     row_also("wait4", libc::SYS_wait4, &[Number(-1), OutOrNull(4), Number(0), OutOrNull(144)], &[libc::ECHILD]),
-    row_also("waitid", libc::SYS_waitid, &[Number(0), Number(0), OutOrNull(128), Number(4), OutOrNull(144)], &[libc::ECHILD]),
+    row_also(
+        "waitid",
+        libc::SYS_waitid,
+        &[Number(0), Number(0), OutOrNull(128), Number(4), OutOrNull(144)],
+        &[libc::ECHILD],
+    ),
     row("rt_sigaction", libc::SYS_rt_sigaction, &[Number(10), InOrNull(24), OutOrNull(24), Number(8)]),
     row("rt_sigprocmask", libc::SYS_rt_sigprocmask, &[Number(0), InOrNull(8), OutOrNull(8), Number(8)]),
     row("rt_sigpending", libc::SYS_rt_sigpending, &[Out(8), Number(8)]),
-    row_also("rt_sigtimedwait", libc::SYS_rt_sigtimedwait, &[In(8), OutOrNull(128), Good(&[0; 16]), Number(8)], &[libc::EAGAIN]),
+    row_also(
+        "rt_sigtimedwait",
+        libc::SYS_rt_sigtimedwait,
+        &[In(8), OutOrNull(128), Good(&[0; 16]), Number(8)],
+        &[libc::EAGAIN],
+    ),
     row("rt_sigsuspend", libc::SYS_rt_sigsuspend, &[In(8), Number(8)]),
     row_also("rt_sigqueueinfo", libc::SYS_rt_sigqueueinfo, &[Number(1), Number(10), In(128)], &[libc::EPERM]),
     row("sigaltstack new", libc::SYS_sigaltstack, &[InOrNull(24), Number(0)]),
@@ -158,7 +200,12 @@ pub const CALLS: &[Row] = &[
     row_also("sched_getparam", libc::SYS_sched_getparam, &[Number(0), Out(4)], &[libc::EINVAL]),
     row_also("sched_setscheduler", libc::SYS_sched_setscheduler, &[Number(0), Number(0), In(4)], &[libc::EINVAL]),
     row("get_robust_list", libc::SYS_get_robust_list, &[Number(0), Out(8), Out(8)]),
-    row_also("futex wait", libc::SYS_futex, &[InOut(4), Number(0), Number(1), InOrNull(16)], &[libc::EINVAL, libc::EAGAIN]),
+    row_also(
+        "futex wait",
+        libc::SYS_futex,
+        &[InOut(4), Number(0), Number(1), InOrNull(16)],
+        &[libc::EINVAL, libc::EAGAIN],
+    ),
     row("capget header", libc::SYS_capget, &[InOut(8), Number(0)]),
     row("capget data", libc::SYS_capget, &[Good(&[0x22, 5, 8, 0x20, 0, 0, 0, 0]), OutOrNull(24)]),
     row("getcpu", libc::SYS_getcpu, &[OutOrNull(4), OutOrNull(4), Number(0)]),

@@ -62,7 +62,8 @@ fn opening(report: &mut Report) {
     report.equal("O_TRUNC empties", size(c"file"), Ok(0));
     let mask = call!(SYS_umask, 0o027);
     report.equal("umask before", mask.map(|mask| mask & !0o777), Ok(0));
-    report.succeeds("creation under a umask", call!(SYS_openat, HERE, c"masked", libc::O_CREAT | libc::O_WRONLY, 0o666));
+    report
+        .succeeds("creation under a umask", call!(SYS_openat, HERE, c"masked", libc::O_CREAT | libc::O_WRONLY, 0o666));
     report.equal("the umask applies", status(c"masked", 0).map(|status| status.st_mode & 0o7777), Ok(0o640));
     let _ = call!(SYS_umask, mask.unwrap_or(0o022));
 }
@@ -141,7 +142,11 @@ fn names(report: &mut Report) {
     report.equal("the new content", size(c"one"), Ok(5));
     report.equal("the old file keeps its other name", status(c"two", 0).map(|status| status.st_nlink), Ok(1));
     let refuse = libc::RENAME_NOREPLACE;
-    report.fails("rename that must not replace", call!(SYS_renameat2, HERE, c"one", HERE, c"two", refuse), libc::EEXIST);
+    report.fails(
+        "rename that must not replace",
+        call!(SYS_renameat2, HERE, c"one", HERE, c"two", refuse),
+        libc::EEXIST,
+    );
     report.fails("rename of nothing", call!(SYS_renameat2, HERE, c"none", HERE, c"two", 0), libc::ENOENT);
     let open_file = open(c"two", libc::O_RDONLY).expect("it is there");
     report.succeeds("unlink of an open file", call!(SYS_unlinkat, HERE, c"two", 0));
@@ -197,7 +202,11 @@ fn descriptors(report: &mut Report) {
     report.succeeds("F_SETFL", call!(SYS_fcntl, file, libc::F_SETFL, libc::O_NONBLOCK));
     let flags = call!(SYS_fcntl, copy, libc::F_GETFL, 0).map(|flags| flags as i32 & libc::O_NONBLOCK);
     report.equal("copies share the flags", flags, Ok(libc::O_NONBLOCK));
-    report.fails("an unknown ioctl of a file", call!(SYS_ioctl, file, libc::TCGETS as usize, &mut byte[..]), libc::ENOTTY);
+    report.fails(
+        "an unknown ioctl of a file",
+        call!(SYS_ioctl, file, libc::TCGETS as usize, &mut byte[..]),
+        libc::ENOTTY,
+    );
     for descriptor in [file, copy, 77, 50] {
         let _ = close(descriptor);
     }
@@ -230,7 +239,11 @@ fn devices(report: &mut Report) {
     let (mut first, mut second) = ([0u8; 32], [0u8; 32]);
     let both = (read(random, &mut first), read(random, &mut second));
     report.check("urandom differs", both == (Ok(32), Ok(32)) && first != second, || format!("{both:?} {first:?}"));
-    report.equal("null is a character device", status(c"/dev/null", 0).map(|status| (status.st_mode & libc::S_IFMT, status.st_rdev)), Ok((libc::S_IFCHR, 0x103)));
+    report.equal(
+        "null is a character device",
+        status(c"/dev/null", 0).map(|status| (status.st_mode & libc::S_IFMT, status.st_rdev)),
+        Ok((libc::S_IFCHR, 0x103)),
+    );
     for descriptor in [null, zero, full, random] {
         let _ = close(descriptor);
     }

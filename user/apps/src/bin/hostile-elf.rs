@@ -18,7 +18,8 @@ const HEADERS: usize = 64 + 16 * 56;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |position: usize, default: u64| arguments.get(position).map_or(default, |text| text.parse().expect("a number"));
+    let number =
+        |position: usize, default: u64| arguments.get(position).map_or(default, |text| text.parse().expect("a number"));
     let (count, seed) = (number(1, 1_000), number(2, 1));
     let hello = "/bin/hello".to_string();
     let source = arguments.get(3).cloned().or_else(|| std::fs::exists(&hello).ok()?.then_some(hello));

@@ -7,7 +7,9 @@
 use std::process::ExitCode;
 
 use asyncos_apps::pointer_table::{CALLS, Kind, Row};
-use asyncos_apps::system::{Access, Child, Ended, Errno, Mapping, PAGE_BYTES, close, in_child, open, pipe, trap, write};
+use asyncos_apps::system::{
+    Access, Child, Ended, Errno, Mapping, PAGE_BYTES, close, in_child, open, pipe, trap, write,
+};
 use asyncos_apps::{Report, call};
 
 const SCRATCH: &std::ffi::CStr = c"/tmp/hostile-pointers";
@@ -204,7 +206,11 @@ fn attempt(arena: &Arena, row: &Row, position: usize, bad: Bad) -> Verdict {
         // One byte fitted before the edge: that much may be done.
         -1 if bad == Bad::Edge => Verdict::Refused,
         error if row.also.contains(&error) => Verdict::Refused,
-        _ => Verdict::Wrong(if answer < 0 { format!("{:?}", Errno(-answer)) } else { format!("succeeded with {answer}") }),
+        _ => Verdict::Wrong(if answer < 0 {
+            format!("{:?}", Errno(-answer))
+        } else {
+            format!("succeeded with {answer}")
+        }),
     }
 }
 

@@ -111,7 +111,8 @@ fn chosen_program() -> Result<Program, String> {
     }
     let given: Vec<String> = std::env::args().skip(1).collect();
     if let Some(file) = given.first().cloned() {
-        let arguments = given.into_iter().map(|argument| CString::new(argument).expect("arguments have no NUL")).collect();
+        let arguments =
+            given.into_iter().map(|argument| CString::new(argument).expect("arguments have no NUL")).collect();
         return Ok(Program { file, arguments, environment: environment()?, directory: c"/", redirected: false });
     }
     let shells = ["/bin/busybox", "/usr/bin/busybox", "/bin/sh", "/usr/bin/sh", "/bin/bash"];

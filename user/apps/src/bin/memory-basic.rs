@@ -39,24 +39,40 @@ fn anonymous(report: &mut Report) {
     report.equal("MAP_FIXED replaces", over, Ok(memory.address() + 5 * PAGE_BYTES));
     report.equal("with new zeroes", memory.byte(5 * PAGE_BYTES + 7), 0);
     let keep = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
-    report.fails("MAP_FIXED_NOREPLACE does not", call!(SYS_mmap, memory.address(), PAGE_BYTES, 3, keep, -1, 0), libc::EEXIST);
+    report.fails(
+        "MAP_FIXED_NOREPLACE does not",
+        call!(SYS_mmap, memory.address(), PAGE_BYTES, 3, keep, -1, 0),
+        libc::EEXIST,
+    );
 }
 
 fn refused(report: &mut Report) {
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     report.fails("no length", call!(SYS_mmap, 0, 0, 3, private, -1, 0), libc::EINVAL);
-    report.fails("neither shared nor private", call!(SYS_mmap, 0, PAGE_BYTES, 3, libc::MAP_ANONYMOUS, -1, 0), libc::EINVAL);
+    report.fails(
+        "neither shared nor private",
+        call!(SYS_mmap, 0, PAGE_BYTES, 3, libc::MAP_ANONYMOUS, -1, 0),
+        libc::EINVAL,
+    );
     report.fails("no descriptor", call!(SYS_mmap, 0, PAGE_BYTES, 3, libc::MAP_PRIVATE, 999, 0), libc::EBADF);
     report.fails("an odd offset", call!(SYS_mmap, 0, PAGE_BYTES, 3, private, -1, 100), libc::EINVAL);
     report.fails("too much", call!(SYS_mmap, 0, 1usize << 46, 3, private, -1, 0), libc::ENOMEM);
-    report.fails("an odd fixed address", call!(SYS_mmap, 0x1234_5001, PAGE_BYTES, 3, private | libc::MAP_FIXED, -1, 0), libc::EINVAL);
+    report.fails(
+        "an odd fixed address",
+        call!(SYS_mmap, 0x1234_5001, PAGE_BYTES, 3, private | libc::MAP_FIXED, -1, 0),
+        libc::EINVAL,
+    );
     report.fails("unmapping an odd address", call!(SYS_munmap, 0x1234_5001, PAGE_BYTES), libc::EINVAL);
     report.fails("unmapping nothing", call!(SYS_munmap, 0x1234_5000, 0), libc::EINVAL);
     report.fails("protecting what is not there", call!(SYS_mprotect, 0x1234_5000, PAGE_BYTES, 3), libc::ENOMEM);
     let kernel = 0xffff_ffc0_0000_0000usize;
     let taken = call!(SYS_mmap, kernel, PAGE_BYTES, 3, private | libc::MAP_FIXED, -1, 0);
     report.fails("the kernel's addresses", taken, libc::ENOMEM);
-    report.equal("touching the kernel's memory", outcome(|| i32::from(Mapping::adopt(kernel, PAGE_BYTES).byte(0))), FAULT);
+    report.equal(
+        "touching the kernel's memory",
+        outcome(|| i32::from(Mapping::adopt(kernel, PAGE_BYTES).byte(0))),
+        FAULT,
+    );
     report.equal("touching address 0", outcome(|| i32::from(Mapping::adopt(0, PAGE_BYTES).byte(8))), FAULT);
 }
 
@@ -185,19 +201,32 @@ fn files(report: &mut Report) {
     let shared = Mapping::new(2 * PAGE_BYTES, Access::WRITE, libc::MAP_SHARED, file, 0).expect("shared");
     report.equal("the file's bytes", private.byte(PAGE_BYTES + 99), b'a');
     report.equal("zeroes behind its end", private.byte(PAGE_BYTES + 100), 0);
-    report.equal("no page behind its end", outcome(|| i32::from(private.byte(2 * PAGE_BYTES))), Ok(Ended::Killed(libc::SIGBUS)));
+    report.equal(
+        "no page behind its end",
+        outcome(|| i32::from(private.byte(2 * PAGE_BYTES))),
+        Ok(Ended::Killed(libc::SIGBUS)),
+    );
     shared.set_byte(1, b'S');
     private.set_byte(2, b'P');
     let mut bytes = [0; 4];
     let _ = asyncos_apps::system::seek(file, 0, libc::SEEK_SET);
-    report.equal("shared writes reach the file, private ones do not", read(file, &mut bytes).map(|_| bytes), Ok(*b"aSaa"));
+    report.equal(
+        "shared writes reach the file, private ones do not",
+        read(file, &mut bytes).map(|_| bytes),
+        Ok(*b"aSaa"),
+    );
     let _ = call!(SYS_pwrite64, file, c"W", 1, 3);
     report.equal("writes to the file reach shared memory", shared.byte(3), b'W');
     report.succeeds("msync", call!(SYS_msync, shared.address(), PAGE_BYTES, libc::MS_SYNC));
-    let offset = Mapping::new(PAGE_BYTES, Access::READ, libc::MAP_SHARED, file, PAGE_BYTES as i64).expect("at an offset");
+    let offset =
+        Mapping::new(PAGE_BYTES, Access::READ, libc::MAP_SHARED, file, PAGE_BYTES as i64).expect("at an offset");
     report.equal("an offset", (offset.byte(99), offset.byte(100)), (b'a', 0));
     let _ = call!(SYS_ftruncate, file, 10);
-    report.equal("pages cut off the file", outcome(|| i32::from(shared.byte(PAGE_BYTES))), Ok(Ended::Killed(libc::SIGBUS)));
+    report.equal(
+        "pages cut off the file",
+        outcome(|| i32::from(shared.byte(PAGE_BYTES))),
+        Ok(Ended::Killed(libc::SIGBUS)),
+    );
     let reader = open(path, libc::O_RDONLY).expect("it is there");
     let refused = Mapping::new(PAGE_BYTES, Access::WRITE, libc::MAP_SHARED, reader, 0).err();
     report.equal("shared writing of a read-only file", refused, Some(Errno(libc::EACCES)));
@@ -217,7 +246,8 @@ fn large(report: &mut Report) {
         (0..memory.length()).step_by(PAGE_BYTES).all(|offset| memory.byte(offset) == (offset / PAGE_BYTES % 251) as u8)
     };
     report.holds("16 MiB keep what is written", intact(&memory));
-    report.succeeds("a small page in a large one is protected", memory.protect_range(5 << 20, PAGE_BYTES, Access::READ));
+    report
+        .succeeds("a small page in a large one is protected", memory.protect_range(5 << 20, PAGE_BYTES, Access::READ));
     report.holds("without harm", intact(&memory));
     let child = outcome(|| {
         memory.set_byte((5 << 20) + PAGE_BYTES, 77);
@@ -236,7 +266,11 @@ fn advice(report: &mut Report) {
     report.succeeds("MADV_DONTNEED", call!(SYS_madvise, memory.address(), PAGE_BYTES, libc::MADV_DONTNEED));
     report.equal("it is zero again, its neighbour is not", (memory.byte(0), memory.byte(PAGE_BYTES)), (0, 3));
     report.fails("unknown advice", call!(SYS_madvise, memory.address(), PAGE_BYTES, 9999), libc::EINVAL);
-    report.fails("an odd address", call!(SYS_madvise, memory.address() + 1, PAGE_BYTES, libc::MADV_DONTNEED), libc::EINVAL);
+    report.fails(
+        "an odd address",
+        call!(SYS_madvise, memory.address() + 1, PAGE_BYTES, libc::MADV_DONTNEED),
+        libc::EINVAL,
+    );
 }
 
 fn stack(report: &mut Report) {

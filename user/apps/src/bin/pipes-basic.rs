@@ -69,7 +69,9 @@ fn without_blocking(report: &mut Report) {
     report.fails("writing a full pipe", write(writer, b"x"), libc::EAGAIN);
     let _ = read(reader, &mut bytes[..100]);
     let part = write(writer, &[1; ATOMIC_BYTES]);
-    report.check("4,096 bytes go in whole or not at all", matches!(part, Ok(ATOMIC_BYTES) | Err(_)), || format!("{part:?}"));
+    report.check("4,096 bytes go in whole or not at all", matches!(part, Ok(ATOMIC_BYTES) | Err(_)), || {
+        format!("{part:?}")
+    });
     let drained: usize = std::iter::from_fn(|| read(reader, &mut bytes).ok().filter(|count| *count > 0)).sum();
     report.equal("all of it comes out", drained + 100, filled.unwrap_or(0) + part.unwrap_or(0));
     let _ = (close(reader), close(writer));

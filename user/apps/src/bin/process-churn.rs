@@ -61,8 +61,10 @@ fn churn_processes(count: usize) -> usize {
 /// Starts `count` threads that block on one futex, calls `while_blocked` with the number that run, releases them and waits
 /// for each to end; the number that ended. All of the memory is given back.
 fn park_threads(count: usize, while_blocked: impl FnOnce(usize)) -> usize {
-    let stacks = Mapping::anonymous(count * STACK_BYTES + 4096, asyncos_apps::system::Access::WRITE).expect("memory for stacks");
-    let words = Mapping::anonymous((count + 1) * 4, asyncos_apps::system::Access::WRITE).expect("memory for thread ids");
+    let stacks =
+        Mapping::anonymous(count * STACK_BYTES + 4096, asyncos_apps::system::Access::WRITE).expect("memory for stacks");
+    let words =
+        Mapping::anonymous((count + 1) * 4, asyncos_apps::system::Access::WRITE).expect("memory for thread ids");
     let gate = words.word(0);
     let mut started = 0;
     for number in 0..count {
@@ -107,7 +109,10 @@ fn wait_until_blocked(stacks: &Mapping, count: usize) {
 fn cost_of_threads(report: &mut Report, before: &MemoryNumbers, blocked: &MemoryNumbers, threads: usize) {
     let grown = |name: &str| Some(blocked.value(name)?.saturating_sub(before.value(name)?));
     for (name, value) in before.entries() {
-        report.remark(&format!("{name}: {value} before, {} with {threads} threads blocked", blocked.value(name).unwrap_or(0)));
+        report.remark(&format!(
+            "{name}: {value} before, {} with {threads} threads blocked",
+            blocked.value(name).unwrap_or(0)
+        ));
     }
     match grown("heap_bytes") {
         Some(bytes) => {

@@ -37,7 +37,8 @@ fn main() -> ExitCode {
     for text in &chosen {
         let (name, count) = text.split_once('=').map_or((text.as_str(), None), |(name, count)| (name, Some(count)));
         let bench = BENCHES.iter().find(|bench| bench.name == name);
-        let iterations = count.map_or(bench.map(|bench| bench.iterations), |count| count.parse().ok().filter(|n| *n > 0));
+        let iterations =
+            count.map_or(bench.map(|bench| bench.iterations), |count| count.parse().ok().filter(|n| *n > 0));
         match (bench, iterations) {
             (Some(bench), Some(iterations)) => show(bench, iterations),
             _ => {
