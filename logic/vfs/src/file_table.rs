@@ -338,3 +338,104 @@ impl FileTable {
             .sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::OpenFlags;
+    use crate::testing::World;
+
+    const LIMIT: u32 = 1024;
+
+    fn table_with(world: &World, count: u32) -> (FileTable, Arc<OpenFile>) {
+        let file = world.open("/", OpenFlags::empty()).unwrap();
+        let table = FileTable::new();
+        for expected in 0..count {
+            assert_eq!(table.insert(file.clone(), OnExec::Keep, LIMIT), Ok(expected));
+        }
+        (table, file)
+    }
+
+    #[test]
+    fn the_lowest_free_descriptor_comes_first() {
+        let world = World::new();
+        let (table, file) = table_with(&world, 200);
+        for descriptor in [150, 3, 64] {
+            table.remove(descriptor).unwrap();
+        }
+        assert_eq!(table.remove(3).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.get(64).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.get(u32::MAX).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.duplicate_from(0, 4, OnExec::Keep, LIMIT), Ok(64));
+        assert_eq!(table.duplicate_from(0, 500, OnExec::Close, LIMIT), Ok(500));
+        assert_eq!(table.insert_pair([file.clone(), file.clone()], OnExec::Keep, LIMIT), Ok([3, 150]));
+        assert_eq!(table.insert(file.clone(), OnExec::Keep, LIMIT), Ok(200));
+        assert_eq!(table.insert(file.clone(), OnExec::Keep, 201).err(), Some(Error::TooManyFiles));
+        assert_eq!(table.insert_pair([file.clone(), file.clone()], OnExec::Keep, 202).err(), Some(Error::TooManyFiles));
+        assert_eq!(table.duplicate_from(0, LIMIT, OnExec::Keep, LIMIT).err(), Some(Error::InvalidArgument));
+        assert_eq!(table.duplicate_from(900, 0, OnExec::Keep, LIMIT).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.count(), 202);
+        table.clear();
+        assert_eq!((table.count(), Arc::strong_count(&file)), (0, 1));
+    }
+
+    #[test]
+    fn duplicates_to_a_number_replace_it() {
+        let world = World::new();
+        let (table, file) = table_with(&world, 3);
+        let other = world.open("/", OpenFlags::empty()).unwrap();
+        let descriptor = table.insert(other.clone(), OnExec::Keep, LIMIT).unwrap();
+        assert_eq!(table.duplicate_to(descriptor, 1, OnExec::Close, LIMIT), Ok(1));
+        assert!(Arc::ptr_eq(&table.get(1).unwrap(), &other));
+        assert_eq!(table.on_exec(1), Ok(OnExec::Close));
+        assert_eq!(table.duplicate_to(0, 70, OnExec::Keep, LIMIT), Ok(70));
+        assert_eq!(table.duplicate_to(0, LIMIT, OnExec::Keep, LIMIT).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.duplicate_to(9, 1, OnExec::Keep, LIMIT).err(), Some(Error::BadDescriptor));
+        assert_eq!(table.insert(file, OnExec::Keep, LIMIT), Ok(4));
+    }
+
+    #[test]
+    fn exec_and_ranges_close_what_they_should() {
+        let world = World::new();
+        let (table, _) = table_with(&world, 130);
+        for descriptor in [1, 64, 129] {
+            table.set_on_exec(descriptor, OnExec::Close).unwrap();
+        }
+        table.close_range_on_exec(70..=72);
+        table.close_range_on_exec(5000..=u32::MAX);
+        table.set_on_exec(71, OnExec::Keep).unwrap();
+        let child = table.duplicate();
+        child.sweep_on_exec();
+        assert_eq!((table.count(), child.count()), (130, 125));
+        assert!(child.get(71).is_ok() && child.get(70).is_err() && child.get(129).is_err());
+        table.remove_range(3..=u32::MAX);
+        assert_eq!((table.count(), table.next_used(0), table.next_used(3)), (3, Some(0), None));
+        assert_eq!(table.set_on_exec(64, OnExec::Keep).err(), Some(Error::BadDescriptor));
+    }
+
+    #[test]
+    fn behaves_like_a_set() {
+        let world = World::new();
+        let (table, file) = table_with(&world, 0);
+        let mut model = std::collections::BTreeSet::new();
+        let mut seed = 7u32;
+        for _ in 0..20_000 {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let number = seed >> 16 & 0xff;
+            if seed >> 30 == 0 {
+                assert_eq!(table.remove(number).is_ok(), model.remove(&number));
+            } else if seed >> 29 == 7 {
+                model.insert(number);
+                table.duplicate_to(*model.first().unwrap(), number, OnExec::Keep, LIMIT).ok();
+                if table.get(number).is_err() {
+                    model.remove(&number);
+                }
+            } else if model.len() < 200 {
+                let free = (0..).find(|candidate| !model.contains(candidate)).unwrap();
+                assert_eq!(table.insert(file.clone(), OnExec::Keep, LIMIT), Ok(free));
+                model.insert(free);
+            }
+        }
+        assert_eq!(table.count(), model.len());
+    }
+}

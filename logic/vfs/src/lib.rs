@@ -33,6 +33,8 @@ pub mod path;
 pub mod pipe;
 pub mod radix;
 pub mod synthetic;
+#[cfg(test)]
+mod testing;
 pub mod tmpfs;
 
 pub use base::{Error, Result};

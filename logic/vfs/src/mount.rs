@@ -368,7 +368,7 @@ impl Location {
             }
         };
         let mut path = Vec::new();
-        if !reached && !here.mount.is_reachable_from(root) {
+        if !reached {
             path.extend_from_slice(b"(unreachable)");
         }
         for name in names.iter().rev() {
@@ -382,13 +382,5 @@ impl Location {
             path.extend_from_slice(b" (deleted)");
         }
         path
-    }
-}
-
-impl Mount {
-    /// Whether a path that ends at this mount's top without having met `root` still belongs to its tree: `root` is
-    /// this very mount's, so that what lies beside a changed root directory is the only thing unreachable.
-    fn is_reachable_from(&self, root: &Location) -> bool {
-        core::ptr::eq(self, &*root.mount) && root.is_mount_root()
     }
 }

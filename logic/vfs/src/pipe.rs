@@ -505,3 +505,6 @@ pub fn open_pair(
         OpenFile::from_file(writer, location, write_flags),
     ]
 }
+
+#[cfg(test)]
+mod tests;

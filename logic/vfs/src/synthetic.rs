@@ -486,3 +486,6 @@ impl Inode for SyntheticLink {
         Operation::Ready(self.target.text(root))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,8 @@ mod create;
 mod open;
 mod remove;
 mod rename;
+#[cfg(test)]
+mod tests;
 
 pub use attributes::{
     TimeChange, access, change_mode, change_owner, change_times, metadata, statistics, truncate,

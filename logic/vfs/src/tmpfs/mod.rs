@@ -2,6 +2,8 @@
 
 mod directory;
 mod inode;
+#[cfg(test)]
+mod tests;
 pub use inode::TmpfsInode;
 
 use crate::environment::Environment;
