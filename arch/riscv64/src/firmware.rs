@@ -50,3 +50,20 @@ pub fn remote_guest_fence(
     let result = sbi_rt::remote_hfence_gvma_vmid(harts, start, length, space);
     debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");
 }
+
+/// Makes the harts of `hart_mask` drop all translations of all address spaces; with `guest`, of both stages.
+pub fn remote_fence_all(hart_mask: usize, guest: bool) {
+    let harts = sbi_rt::HartMask::from_mask_base(hart_mask, 0);
+    let mut result = sbi_rt::remote_sfence_vma(harts, 0, usize::MAX);
+    debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");
+    if guest {
+        result = sbi_rt::remote_hfence_gvma(harts, 0, usize::MAX);
+        debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");
+    }
+}
+
+/// Makes the harts of `hart_mask` see instructions that were written to memory before.
+pub fn remote_fence_instructions(hart_mask: usize) {
+    let result = sbi_rt::remote_fence_i(sbi_rt::HartMask::from_mask_base(hart_mask, 0));
+    debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");
+}

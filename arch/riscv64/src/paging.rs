@@ -118,3 +118,10 @@ pub(crate) unsafe fn initialise_guest_stage() {
         fence_guest_all();
     }
 }
+
+/// Makes this hart see instructions that were written to memory before.
+#[inline]
+pub fn fence_instructions() {
+    // SAFETY: only synchronises the instruction stream.
+    unsafe { asm!("fence.i", options(nostack)) };
+}

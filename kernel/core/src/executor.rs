@@ -215,6 +215,7 @@ fn begin_slice(target: &'static Hart, here: usize) {
 pub fn run() -> ! {
     loop {
         arch::hart::interrupts_enable();
+        crate::translation::release_unneeded();
         match next() {
             Some(runnable) => run_one(runnable),
             None => idle(),
@@ -302,13 +303,13 @@ fn leave() {
 
 /// Waits for an interrupt, unless something became ready meanwhile.
 fn idle() {
+    crate::translation::leave_unused_space();
     arch::hart::interrupts_mask();
     let hart = hart::current();
     hart.slice_armed.store(false, Ordering::Relaxed);
     // Masked from the look at the queues to the waiting: a wake-up in between leaves its interrupt pending, which ends
     // the waiting at once.
     if hart.best_ready().is_none() {
-        crate::translation::leave_space(hart);
         time::arm(hart);
         arch::hart::wait_for_interrupt();
     }

@@ -8,6 +8,7 @@
 //! | `reschedule`, `slice_armed` | the hart itself | any hart |
 //! | [`Local`] | the hart itself | the hart itself, preemption off or interrupts masked |
 
+use alloc::sync::Arc;
 use arch_riscv64 as arch;
 use arch_riscv64::hart::HartBlock;
 use base::hal::PreemptGuard;
@@ -16,6 +17,7 @@ use base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize
 use base::task::{Priority, TaskPointer};
 use base::timer::TimerQueue;
 use core::cell::{Cell, UnsafeCell};
+use memory::space::AddressSpace;
 use sched::ReadyQueue;
 use sched::decision::HartView;
 
@@ -56,8 +58,12 @@ pub struct Local {
     pub slice_end_ns: Cell<u64>,
     /// The deadline that the timer is set to, in nanoseconds.
     pub armed_ns: Cell<u64>,
-    /// The address space that translates here: its identity, to compare only.
+    /// The address space that translates here and the realm that it serves: an identity, to compare only.
     pub space: Cell<usize>,
+    /// The address space that translates here, kept alive for as long.
+    pub active_space: Cell<Option<Arc<AddressSpace>>>,
+    /// An address space whose last reference was this hart's, to be freed where interrupts may come.
+    pub unneeded_space: Cell<Option<AddressSpace>>,
     /// Whose floating-point registers are in the hart: a thread's identity, to compare only.
     pub float_owner: Cell<usize>,
 }
@@ -108,6 +114,8 @@ impl Hart {
                 slice_end_ns: Cell::new(0),
                 armed_ns: Cell::new(u64::MAX),
                 space: Cell::new(0),
+                active_space: Cell::new(None),
+                unneeded_space: Cell::new(None),
                 float_owner: Cell::new(0),
             },
         }

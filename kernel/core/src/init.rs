@@ -1,12 +1,137 @@
 //! Process 1 and what must be there before it.
 
-use crate::{hart, log, power, time};
-use base::hal::now_ns;
+use crate::process::{self, Identity, Inheritance, Place, Process};
+use crate::thread::{Caller, Thread, ThreadSignals};
+use crate::{boot, entropy, exec, log, power, vdso};
+use ::process::credentials::Credentials;
+use ::process::limits::{Limits, Resource};
+use ::process::signal::{SignalActions, SignalQuota, SignalSet};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use arch_riscv64::trap::{UserContext, register};
+use base::hal::direct_map;
+use base::sync::SpinLock;
+use base::{Error, Result};
+use vfs::mount::MountFlags;
+use vfs::path::Follow;
+use vfs::{At, Context, FileTable, Location, Mount, namespace};
 
-/// The first coroutine.
+/// Where process 1 is looked for when nobody says.
+const CANDIDATES: [&str; 5] = ["/init", "/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
+
+/// The first coroutine: makes the root file system and process 1.
 pub async fn run() {
-    log!("{} harts, first coroutine on hart {}", hart::online().len(), hart::with(|hart| hart.index()));
-    time::sleep_until(now_ns() + 10_000_000).await;
-    log!("slept");
-    power::off(0)
+    if let Err(error) = start().await {
+        log!("there is no process 1: {error}");
+        panic!("there is no process 1: {error}");
+    }
+}
+
+async fn start() -> Result<()> {
+    let seed = &boot::system().machine.chosen.rng_seed;
+    entropy::reseed(seed, seed.len() as u32 * 8);
+    vdso::initialise().await?;
+    let root = make_root().await?;
+    unpack(&root).await?;
+    let options = &boot::system().options;
+    let mut error = Error::NotFound;
+    let chosen: Vec<String> = match &options.init {
+        Some(path) => vec![path.clone()],
+        None => CANDIDATES.iter().map(|path| String::from(*path)).collect(),
+    };
+    for path in chosen {
+        match start_process(&root, path.as_bytes()).await {
+            Ok(()) => return Ok(()),
+            Err(found) => {
+                log!("{path} cannot be process 1: {found}");
+                error = found;
+            }
+        }
+    }
+    Err(error)
+}
+
+async fn make_root() -> Result<Location> {
+    let environment = vfs::Environment::new();
+    let options = vfs::tmpfs::Options::default();
+    let root = vfs::tmpfs::Tmpfs::named("rootfs", environment, options);
+    let mount = Mount::new(root, b"rootfs", MountFlags::empty());
+    Ok(mount.top())
+}
+
+/// Unpacks the initial root image and frees its memory.
+async fn unpack(root: &Location) -> Result<()> {
+    let Some(region) = boot::system().machine.chosen.initial_ram_disk else {
+        log!("no initial root image");
+        return Ok(());
+    };
+    // SAFETY: the boot loader put the image there, and `memory_map` kept it out of the free memory.
+    let archive = unsafe { core::slice::from_raw_parts(direct_map(region.start), region.size) };
+    let credentials = vfs::Credentials::root();
+    let context = Context { root, credentials: &credentials, umask: 0 };
+    match vfs::cpio::unpack(&context, root, archive, None).await {
+        Ok(summary) => log!("root image: {} members, {} bytes", summary.members, summary.content),
+        Err(error) => log!("root image: {error}"),
+    }
+    let end = region.start + region.size;
+    // SAFETY: nobody reads the image any more.
+    unsafe { memory::frames::add_region(region.start..end) }
+}
+
+async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
+    let options = &boot::system().options;
+    let identity = Identity::new(Credentials::root());
+    let place = Place { root: root.clone(), current: root.clone(), umask: 0o022 };
+    let limits = Limits::new(process::THREADS_MAX);
+    let mut arguments = vec![path.to_vec()];
+    arguments.extend(options.init_arguments.iter().map(|argument| argument.as_bytes().to_vec()));
+    let mut environment = vec![b"HOME=/".to_vec(), b"TERM=linux".to_vec()];
+    for variable in &options.init_environment {
+        let name = variable.split_inclusive('=').next().unwrap_or_default();
+        environment.retain(|other| !other.starts_with(name.as_bytes()));
+        environment.push(variable.as_bytes().to_vec());
+    }
+    let strings = exec::strings(arguments, environment, limits.soft(Resource::Stack))?;
+    let loader = exec::Loader {
+        place: &place,
+        credentials: &identity.files,
+        identities: [0; 4],
+        limits: memory::space::Limits::default(),
+    };
+    let context = Context { root, credentials: &identity.files, umask: 0 };
+    let location = namespace::resolve(&context, At::new(root, path), Follow::Yes).await?;
+    let loaded = loader.load(location, path, strings).await?;
+    let quota = Arc::new(SignalQuota::new());
+    let inheritance = Inheritance {
+        space: loaded.space.clone(),
+        files: Arc::new(FileTable::new()),
+        place: Arc::new(SpinLock::new(place)),
+        identity,
+        actions: Arc::new(SpinLock::new(SignalActions::new())),
+    };
+    let id = process::allocate_id()?;
+    let files = inheritance.files.clone();
+    let process = Process::new(id, inheritance, limits, quota.clone());
+    {
+        let mut table = process::TABLE.lock();
+        table.identifiers.add_first_process(id);
+        table.processes.insert(id, process.clone());
+    }
+    let thread = Thread::new(id, process.clone(), ThreadSignals::new(SignalSet::EMPTY, quota), loaded.name);
+    let mut caller = Caller::new(thread.clone(), Box::new(UserContext::new()), loaded.space.clone(), files);
+    crate::calls::enter_program(&mut caller, loaded);
+    if !process::add_thread(&thread) {
+        power::off(1);
+    }
+    thread.start(caller)
+}
+
+/// Sets the first registers of a program.
+pub fn set_entry(context: &mut UserContext, entry: usize, stack_pointer: usize) {
+    *context = UserContext::new();
+    context.registers[register::PC] = entry;
+    context.registers[register::SP] = stack_pointer;
 }

@@ -6,17 +6,26 @@
 extern crate alloc;
 
 pub mod boot;
+pub mod calls;
 pub mod command_line;
 pub mod console;
+pub mod entropy;
+pub mod exec;
 pub mod executor;
 pub mod hart;
 pub mod init;
 pub mod interrupts;
 pub mod log;
 pub mod memory_map;
+pub mod out_of_memory;
 pub mod panic;
 pub mod power;
+pub mod process;
+pub mod signals;
 pub mod stacks;
 pub mod symbols;
+pub mod terminal_device;
+pub mod thread;
 pub mod time;
 pub mod translation;
+pub mod vdso;

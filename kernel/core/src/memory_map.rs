@@ -106,13 +106,13 @@ pub fn initialise_translation(information: &BootInformation) -> Result<()> {
     }
     table.reserve(stack_region)?;
     let root = Root { address: table.root(), space: 0 };
-    translation::set_kernel_root(root);
     // SAFETY: the table maps all that the provisional one did and that is used, and is kept for ever.
     unsafe {
         arch::boot::set_secondary_root(root);
         arch::paging::activate(root);
     }
     arch::paging::fence_all();
+    translation::initialise(root)?;
     *TABLE.lock() = Some(table);
     Ok(())
 }

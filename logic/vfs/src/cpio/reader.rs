@@ -3,7 +3,7 @@
 use super::Problem;
 
 /// A stream of bytes that lends what it has, so that file contents are copied once.
-pub trait Reader: Send {
+pub trait Reader: Send + Sync {
     /// The bytes that come next, at least one unless the stream is at its end.
     ///
     /// # Errors

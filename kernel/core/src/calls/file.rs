@@ -1,0 +1,48 @@
+//! Calls that read and write open files.
+
+use super::{descriptor, length};
+use crate::thread::Caller;
+use base::address::VirtualAddress;
+use base::bytes::Source;
+use base::{Error, Result};
+use memory::space::Access;
+use vfs::{OpenFile, Readiness};
+
+/// Waits until the file may be ready for `interest`, unless a signal comes first.
+///
+/// # Errors
+/// `Interrupted`; `WouldBlock` when the file is not to be waited for.
+pub async fn wait_ready(caller: &Caller, file: &OpenFile, interest: Readiness) -> Result<()> {
+    if !file.may_wait() {
+        return Err(Error::WouldBlock);
+    }
+    let wanted = interest | Readiness::ALWAYS;
+    let queues = file.wait_queues(interest);
+    let Some(queue) = queues.first else { return Err(Error::WouldBlock) };
+    caller.interruptible(queue.wait_until(|| file.readiness().intersects(wanted).then_some(()))).await
+}
+
+/// `write`
+pub async fn write(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
+    let file = caller.files.get(descriptor(file))?;
+    let count = length(count)?;
+    let mut done = 0;
+    while done < count || count == 0 {
+        let pinned = caller.space.pin(VirtualAddress::new(address + done), count - done, Access::Read).await;
+        let outcome = match pinned {
+            Ok(pinned) => file.write(&mut Source::gathered(pinned.pieces())).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(0) => break,
+            Ok(written) => done += written,
+            Err(Error::WouldBlock) => {
+                if let Err(error) = wait_ready(caller, &file, Readiness::WRITABLE).await {
+                    return if done > 0 { Ok(done) } else { Err(error) };
+                }
+            }
+            Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,125 @@
+//! The system calls: one `async fn` each, reached by the trap and, later, by the ring.
+//!
+//! A call gets its [`Caller`] and its arguments as they stand in the registers; what it answers goes to `a0`, errors
+//! negated. One file for each group of calls. A call that the kernel does not have answers `ENOSYS` and is counted
+//! ([`unimplemented`]).
+
+pub mod dispatch;
+pub mod execution;
+pub mod file;
+pub mod memory;
+pub mod unimplemented;
+
+use crate::signals::Interrupted;
+use crate::thread::{Caller, ATTENTION_SIGNAL};
+use ::process::signal::action::Interruption;
+use arch_riscv64::trap::register;
+use base::{Error, Result};
+
+/// What a system call leaves for the way back to user mode.
+pub struct CallState {
+    /// How the call goes on if it is interrupted; begins anew with each call.
+    pub interruption: Interruption,
+    /// The call was interrupted, and nobody has decided yet how it goes on.
+    pub interrupted: Option<Interrupted>,
+    /// The registers are as they shall be (`execve`, `rt_sigreturn`): the result is not to be stored.
+    pub registers_replaced: bool,
+    /// Until when an interrupted wait lasts that goes on through `restart_syscall`, in nanoseconds since boot.
+    pub restart_deadline_ns: u64,
+}
+
+impl CallState {
+    /// No call.
+    pub const fn new() -> Self {
+        Self {
+            interruption: Interruption::Restartable,
+            interrupted: None,
+            registers_replaced: false,
+            restart_deadline_ns: 0,
+        }
+    }
+}
+
+impl Default for CallState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Serves the system call that the thread has just trapped for.
+#[inline]
+pub async fn serve(caller: &mut Caller) {
+    let registers = &mut caller.context.registers;
+    registers[register::PC] += 4;
+    let number = registers[register::A7];
+    let first = registers[register::A0];
+    let arguments = [
+        first,
+        registers[register::A0 + 1],
+        registers[register::A0 + 2],
+        registers[register::A0 + 3],
+        registers[register::A0 + 4],
+        registers[register::A0 + 5],
+    ];
+    let result = dispatch::call(caller, number, arguments).await;
+    if core::mem::take(&mut caller.call.registers_replaced) {
+        return;
+    }
+    let value = match result {
+        Ok(value) => value,
+        Err(error) => failed(caller, error, first),
+    };
+    caller.context.registers[register::A0] = value;
+}
+
+/// What a call that failed returns; one that was interrupted may begin again.
+#[cold]
+fn failed(caller: &mut Caller, error: Error, first_argument: usize) -> usize {
+    let kind = core::mem::replace(&mut caller.call.interruption, Interruption::Restartable);
+    if error == Error::Interrupted {
+        caller.call.interrupted = Some(Interrupted { kind, first_argument });
+        caller.thread.notify_self(ATTENTION_SIGNAL);
+    }
+    error.to_return_value()
+}
+
+/// What Linux does for a thread that ends: writes 0 to where it was asked to, and wakes who waits there.
+pub async fn thread_ends(caller: &Caller) {
+    let address = caller.thread.clear_child_tid.swap(0, base::sync::atomic::Ordering::Relaxed);
+    if address != 0 {
+        let place = base::address::VirtualAddress::new(address);
+        // The memory may be gone; then nobody waits there.
+        let _ = caller.space.write_bytes(place, &0u32.to_ne_bytes()).await;
+    }
+}
+
+/// A descriptor as it stands in a register: its low half counts.
+pub fn descriptor(register: usize) -> u32 {
+    register as u32
+}
+
+/// A length or a count that must not be negative as a signed number.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn length(register: usize) -> Result<usize> {
+    if register > isize::MAX as usize { Err(Error::InvalidArgument) } else { Ok(register) }
+}
+
+/// Makes the thread run a program that was loaded: its registers, its memory, what the process says of itself.
+pub fn enter_program(caller: &mut Caller, loaded: crate::exec::Loaded) {
+    crate::init::set_entry(&mut caller.context, loaded.entry, loaded.stack.stack_pointer.value());
+    caller.reload_float(None);
+    let process = caller.thread.process.clone();
+    process.signal_return.store(loaded.signal_return, base::sync::atomic::Ordering::Relaxed);
+    *caller.thread.name.lock() = loaded.name;
+    let mut state = process.state.lock();
+    state.executable = Some(loaded.executable);
+    state.arguments = loaded.stack.arguments;
+    state.environment = loaded.stack.environment;
+    state.auxiliary = loaded.stack.auxiliary;
+    let former = state.space.replace(loaded.space.clone());
+    drop(state);
+    caller.space = loaded.space;
+    drop(former);
+}

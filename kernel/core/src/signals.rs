@@ -1,0 +1,433 @@
+//! Signals: sending them, waking who must look, and what a thread does with them before it enters user mode.
+//!
+//! What is pending lies in the process or in one thread; the lock of the process's [`ProcessSignals`] is taken before that of
+//! a thread's signals, and both cover the decision "who is to deal with it" together. A stop or a continuation is a
+//! property of the process, which each of its threads obeys when it looks.
+
+use crate::process::{self, Process};
+use crate::thread::{ATTENTION_EXIT, ATTENTION_SIGNAL, Caller, Thread, ThreadSignals};
+use ::process::signal::action::{Interruption, Protection, Resumption};
+use ::process::signal::frame::{self, FloatRegisters, IntegerRegisters, ThreadContext};
+use ::process::signal::stopping::{cancelled_by, stops_orphaned_group};
+use ::process::signal::{
+    AlternateStack, Delivery, JobState, Notification, PendingSignals, SigAction, SigInfo, Signal, SignalActions, SignalQuota,
+    SignalSet, next_signal,
+};
+use ::process::wait::Change;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use arch_riscv64::float::FloatState;
+use arch_riscv64::trap::register;
+use base::address::VirtualAddress;
+use base::sync::{SpinLock, WaitQueue};
+use base::Result;
+
+pub use ::process::signal::information::{BUS_ADRALN, BUS_ADRERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, TRAP_BRKPT};
+
+/// `restart_syscall`'s number, in `a7` when an interrupted call goes on through it.
+const RESTART_SYSCALL: usize = abi::linux::general::__NR_restart_syscall as usize;
+
+/// The signal state of a process.
+pub struct ProcessSignals {
+    /// What is arranged; shared by those that `clone` with `CLONE_SIGHAND` made.
+    pub actions: Arc<SpinLock<SignalActions>>,
+    /// What waits for any thread.
+    pub pending: PendingSignals,
+    /// Stopped or not, and what the parent has not been told of it.
+    pub job: JobState,
+    /// Threads of a stopped process wait here.
+    pub resumed: Arc<WaitQueue>,
+}
+
+impl ProcessSignals {
+    /// Nothing pending, not stopped.
+    pub fn new(actions: Arc<SpinLock<SignalActions>>, quota: Arc<SignalQuota>) -> Self {
+        Self {
+            actions,
+            pending: PendingSignals::new(quota),
+            job: JobState::default(),
+            resumed: Arc::new(WaitQueue::new()),
+        }
+    }
+}
+
+impl ThreadSignals {
+    /// A new thread's: the mask of its creator, nothing pending.
+    pub fn new(mask: SignalSet, quota: Arc<SignalQuota>) -> Self {
+        Self { mask, saved_mask: None, pending: PendingSignals::new(quota), alternate: AlternateStack::default() }
+    }
+}
+
+/// What came of looking at what was left for a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attended {
+    /// Enter user mode.
+    GoOn,
+    /// The thread must end.
+    MustExit,
+}
+
+fn protection(process: &Process) -> Protection {
+    if process.is_init() { Protection::Init } else { Protection::None }
+}
+
+/// Whether an interruptible wait of the thread must end now.
+pub fn interrupts(thread: &Thread) -> bool {
+    let attention = thread.attention();
+    attention & ATTENTION_EXIT != 0 || (attention & ATTENTION_SIGNAL != 0 && has_work(thread))
+}
+
+/// Whether the thread has a signal to deal with or belongs to a stopped process; if not, says that it has looked.
+fn has_work(thread: &Thread) -> bool {
+    let shared = thread.process.signals.lock();
+    let own = thread.signals.lock();
+    let waiting = own.pending.set().union(shared.pending.set()).difference(own.mask);
+    let work = shared.job.is_stopped() || !waiting.is_empty();
+    if !work {
+        thread.clear_attention(ATTENTION_SIGNAL);
+    }
+    work
+}
+
+/// Sends a signal to a process: to whichever of its threads does not block it.
+pub fn send_to_process(process: &Arc<Process>, information: SigInfo) {
+    let Some(signal) = information.signal() else { return };
+    let limit = process.limits.lock().soft(::process::limits::Resource::PendingSignals);
+    let notification;
+    {
+        let mut shared = process.signals.lock();
+        notification = prepare(process, &mut shared, signal);
+        // A signal that is ignored but blocked stays: its action may change before it is unblocked.
+        let mask = process.state.lock().threads.first().map_or(SignalSet::EMPTY, |first| first.signals.lock().mask);
+        let discarded = shared.actions.lock().discards_when_sent(signal, mask, protection(process));
+        if !discarded {
+            // Without room in the queue a standard signal is pending all the same.
+            let _ = shared.pending.send(information, limit);
+        }
+    }
+    notify_threads(process, signal);
+    report_job_change(process, notification);
+}
+
+/// Sends a signal to one thread.
+///
+/// # Errors
+/// `WouldBlock` when a real-time signal finds no room.
+pub fn send_to_thread(thread: &Arc<Thread>, information: SigInfo) -> Result<()> {
+    let Some(signal) = information.signal() else { return Ok(()) };
+    let process = &thread.process;
+    let limit = process.limits.lock().soft(::process::limits::Resource::PendingSignals);
+    let notification;
+    {
+        let mut shared = process.signals.lock();
+        notification = prepare(process, &mut shared, signal);
+        let mut own = thread.signals.lock();
+        let discarded = shared.actions.lock().discards_when_sent(signal, own.mask, protection(process));
+        if !discarded {
+            own.pending.send(information, limit)?;
+        }
+    }
+    if signal == Signal::KILL || notification != Notification::None {
+        notify_threads(process, signal);
+    } else {
+        thread.notify(ATTENTION_SIGNAL);
+    }
+    report_job_change(process, notification);
+    Ok(())
+}
+
+/// What sending does at once: a stop signal takes pending continuations away and the other way round, and `SIGCONT`
+/// (or a kill) makes a stopped process go on even if it is blocked or ignored.
+fn prepare(process: &Process, shared: &mut ProcessSignals, signal: Signal) -> Notification {
+    let cancelled = cancelled_by(signal);
+    if !cancelled.is_empty() {
+        shared.pending.discard(cancelled);
+        for thread in &process.state.lock().threads {
+            thread.signals.lock().pending.discard(cancelled);
+        }
+    }
+    if signal != Signal::CONT && signal != Signal::KILL {
+        return Notification::None;
+    }
+    let notification = shared.job.resume();
+    shared.resumed.wake_all();
+    if signal == Signal::KILL { Notification::None } else { notification }
+}
+
+/// Makes the threads look that may have to deal with the signal.
+fn notify_threads(process: &Process, signal: Signal) {
+    let state = process.state.lock();
+    let everybody = signal == Signal::KILL || signal == Signal::CONT;
+    let mut willing = state.threads.iter().filter(|thread| everybody || !thread.signals.lock().mask.contains(signal));
+    if everybody {
+        willing.for_each(|thread| thread.notify(ATTENTION_SIGNAL));
+    } else if let Some(thread) = willing.next() {
+        thread.notify(ATTENTION_SIGNAL);
+    }
+}
+
+/// Tells the parent that its child stopped or went on.
+fn report_job_change(process: &Arc<Process>, notification: Notification) {
+    let change = match notification {
+        Notification::None => return,
+        Notification::Stopped(signal) => Change::Stopped(signal),
+        Notification::Continued => Change::Continued,
+    };
+    let Some(parent) = process.state.lock().parent.upgrade() else { return };
+    let no_stop = parent.signals.lock().actions.lock().get(Signal::CHLD).has(::process::signal::action::SA_NOCLDSTOP);
+    if !no_stop {
+        let report = change.report(process.id, process.user(), &process.usage());
+        send_to_process(&parent, SigInfo::child(Signal::CHLD, &report));
+    }
+    parent.children_changed.wake_all();
+}
+
+/// Raises the signal of a fault on the thread that caused it, which cannot escape it by blocking or ignoring.
+pub fn raise_fault(thread: &Arc<Thread>, information: SigInfo) {
+    if let Some(signal) = information.signal() {
+        let shared = thread.process.signals.lock();
+        let mut own = thread.signals.lock();
+        let mask = own.mask;
+        own.mask = shared.actions.lock().force(signal, mask);
+        // The queue has room for what the kernel itself raises.
+        let _ = own.pending.send(information, u64::MAX);
+    }
+    thread.notify(ATTENTION_SIGNAL);
+}
+
+/// Sends a signal to every member of a process group; says whether there was any.
+pub fn send_to_group(group: u32, information: SigInfo) -> bool {
+    let members = process::group_members(group);
+    for member in &members {
+        send_to_process(member, information.clone());
+    }
+    !members.is_empty()
+}
+
+/// A group whose last link to its session's jobs is gone: if a member is stopped, all get `SIGHUP`, then `SIGCONT`.
+pub fn hang_up_orphaned(group: u32) {
+    let members = process::group_members(group);
+    if members.iter().any(|member| member.signals.lock().job.is_stopped()) {
+        for signal in [Signal::HUP, Signal::CONT] {
+            send_to_group(group, SigInfo::kernel(signal));
+        }
+    }
+}
+
+/// Whether a process arranged that its children leave no zombies.
+pub fn children_are_unwanted(process: &Process) -> bool {
+    let shared = process.signals.lock();
+    let actions = shared.actions.lock();
+    let action = actions.get(Signal::CHLD);
+    action.disposition() == ::process::signal::Disposition::Ignore
+        || action.has(::process::signal::action::SA_NOCLDWAIT)
+}
+
+/// What a look at a thread's signals found.
+enum Found {
+    /// Nothing to do.
+    Nothing,
+    /// The process is stopped; wait here.
+    Stopped(Arc<WaitQueue>),
+    /// A signal, taken from its queue.
+    Signal(Signal, SigInfo, Delivery),
+}
+
+fn look(thread: &Thread) -> Found {
+    let mut shared = thread.process.signals.lock();
+    if shared.job.is_stopped() {
+        return Found::Stopped(shared.resumed.clone());
+    }
+    let mut own = thread.signals.lock();
+    let mask = own.mask;
+    match next_signal(&mut own.pending, &mut shared.pending, mask) {
+        Some((signal, information)) => {
+            let delivery = shared.actions.lock().deliver(signal, protection(&thread.process));
+            Found::Signal(signal, information, delivery)
+        }
+        None => {
+            thread.clear_attention(ATTENTION_SIGNAL);
+            Found::Nothing
+        }
+    }
+}
+
+/// What a thread does before it enters user mode when something was left for it: stops, ends, enters handlers.
+pub async fn attend(caller: &mut Caller) -> Attended {
+    loop {
+        if caller.thread.must_exit() {
+            return Attended::MustExit;
+        }
+        if caller.thread.attention() & ATTENTION_SIGNAL == 0 {
+            break;
+        }
+        match look(&caller.thread) {
+            Found::Nothing => break,
+            Found::Stopped(resumed) => wait_until_resumed(caller, &resumed).await,
+            Found::Signal(_, _, Delivery::Ignore) => {}
+            Found::Signal(signal, _, Delivery::Terminate { core: _ }) => {
+                // Core files are not written; see docs/status.md.
+                caller.thread.process.end(Change::Killed { signal, core: false });
+            }
+            Found::Signal(signal, _, Delivery::Stop) => stop(caller, signal),
+            Found::Signal(_, information, Delivery::Handle(action)) => {
+                alloc::boxed::Box::pin(handle(caller, &action, &information)).await;
+            }
+        }
+    }
+    finish_call(caller, None);
+    restore_saved_mask(caller);
+    Attended::GoOn
+}
+
+/// Without a handler, the mask of before `sigsuspend` and its kind comes back at once.
+fn restore_saved_mask(caller: &Caller) {
+    let mut own = caller.thread.signals.lock();
+    if let Some(mask) = own.saved_mask.take() {
+        own.mask = mask;
+        drop(own);
+        caller.thread.notify_self(ATTENTION_SIGNAL);
+    }
+}
+
+async fn wait_until_resumed(caller: &Caller, resumed: &WaitQueue) {
+    let process = caller.thread.process.clone();
+    let thread = caller.thread.clone();
+    resumed
+        .wait_until(|| {
+            let stopped = process.signals.lock().job.is_stopped();
+            (!stopped || thread.must_exit()).then_some(())
+        })
+        .await;
+}
+
+/// Stops the process, unless its group is orphaned and the signal is one of the terminal's.
+fn stop(caller: &Caller, signal: Signal) {
+    let process = caller.thread.process.clone();
+    if !stops_orphaned_group(signal) {
+        let table = process::TABLE.lock();
+        let group = table.identifiers.group(process.id);
+        if group.is_none_or(|group| table.identifiers.is_orphaned(group)) {
+            return;
+        }
+    }
+    let notification = process.signals.lock().job.stop(signal);
+    for thread in &process.state.lock().threads {
+        thread.notify(ATTENTION_SIGNAL);
+    }
+    report_job_change(&process, notification);
+}
+
+/// Decides how an interrupted system call goes on, now that it is known whether a handler runs.
+fn finish_call(caller: &mut Caller, handled_by: Option<&SigAction>) {
+    let Some(interrupted) = caller.call.interrupted.take() else { return };
+    let registers = &mut caller.context.registers;
+    match interrupted.kind.resume(handled_by) {
+        Resumption::Fail => {}
+        Resumption::Repeat => {
+            registers[register::A0] = interrupted.first_argument;
+            registers[register::PC] -= 4;
+        }
+        Resumption::RestartSystemCall => {
+            registers[register::A0] = interrupted.first_argument;
+            registers[register::A7] = RESTART_SYSCALL;
+            registers[register::PC] -= 4;
+        }
+    }
+}
+
+/// Builds the frame of a handler on the user's stack and enters it; a stack that cannot take it is a fault.
+async fn handle(caller: &mut Caller, action: &SigAction, information: &SigInfo) {
+    finish_call(caller, Some(action));
+    let registers = &caller.context.registers;
+    let stack_pointer = registers[register::SP] as u64;
+    let mut integer = IntegerRegisters { pc: registers[register::PC] as u64, ..IntegerRegisters::default() };
+    for (saved, value) in integer.x.iter_mut().zip(&registers[1..]) {
+        *saved = *value as u64;
+    }
+    let floating = match &caller.float {
+        Some(float) => FloatRegisters::new(float.registers, float.fcsr),
+        None => FloatRegisters::default(),
+    };
+    let (mask, stack, place) = {
+        let own = caller.thread.signals.lock();
+        let mask = own.saved_mask.unwrap_or(own.mask);
+        (mask, own.alternate.report(stack_pointer), frame::place(action, stack_pointer, &own.alternate))
+    };
+    let context = ThreadContext { registers: integer, floating, mask, stack };
+    let bytes = Box::new(frame::build(information, &context));
+    let written = match place {
+        Ok(place) => caller.space.write_bytes(VirtualAddress::new(place as usize), &bytes[..]).await.map(|()| place),
+        Err(error) => Err(error),
+    };
+    let Ok(place) = written else {
+        force_segmentation_fault(caller, information);
+        return;
+    };
+    let entry = frame::entry(action, information, place);
+    if let Some(signal) = information.signal() {
+        let mut own = caller.thread.signals.lock();
+        own.saved_mask = None;
+        own.mask = action.mask_in_handler(signal, own.mask);
+        own.alternate.disarm();
+    }
+    let registers = &mut caller.context.registers;
+    registers[register::PC] = entry.pc as usize;
+    registers[register::SP] = entry.stack_pointer as usize;
+    registers[register::A0] = entry.signal as usize;
+    registers[register::A1] = entry.information as usize;
+    registers[register::A2] = entry.context as usize;
+    registers[register::RA] = caller.thread.process.signal_return.load(base::sync::atomic::Ordering::Relaxed);
+}
+
+/// The frame could not be written. If that was the frame of a `SIGSEGV`, nothing is left but the end.
+fn force_segmentation_fault(caller: &Caller, information: &SigInfo) {
+    if information.signal() == Some(Signal::SEGV) {
+        caller.thread.process.end(Change::Killed { signal: Signal::SEGV, core: false });
+        return;
+    }
+    raise_fault(&caller.thread, SigInfo::kernel(Signal::SEGV));
+}
+
+/// `rt_sigreturn`: takes the registers back from the frame on the user's stack.
+///
+/// # Errors
+/// Whatever is wrong with the frame; the thread then gets `SIGSEGV`.
+pub async fn return_from_handler(caller: &mut Caller) -> Result<()> {
+    let address = VirtualAddress::new(caller.context.registers[register::SP]);
+    let mut bytes = Box::new([0u8; frame::FRAME_SIZE]);
+    caller.space.read_bytes(address, &mut bytes[..]).await?;
+    let context = frame::parse(&bytes)?;
+    let registers = &mut caller.context.registers;
+    registers[register::PC] = context.registers.pc as usize;
+    for (register, value) in registers[1..].iter_mut().zip(&context.registers.x) {
+        *register = *value as usize;
+    }
+    if caller.float.is_some() || context.floating != FloatRegisters::default() {
+        let state = FloatState { registers: context.floating.f, fcsr: context.floating.fcsr };
+        caller.reload_float(Some(Box::new(state)));
+    }
+    let stack_pointer = caller.context.registers[register::SP] as u64;
+    let mut own = caller.thread.signals.lock();
+    own.mask = context.mask.difference(SignalSet::UNBLOCKABLE);
+    // As on Linux, a stack that cannot be set is passed over.
+    let _ = own.alternate.set(&context.stack, stack_pointer);
+    drop(own);
+    caller.thread.notify_self(ATTENTION_SIGNAL);
+    Ok(())
+}
+
+/// Replaces what the thread blocks; it looks again whether something waits.
+pub fn set_mask(thread: &Thread, mask: SignalSet) {
+    thread.signals.lock().mask = mask.difference(SignalSet::UNBLOCKABLE);
+    thread.notify_self(ATTENTION_SIGNAL);
+}
+
+/// What makes a call fail with `EINTR` or begin again, as it was when it was interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Interrupted {
+    /// How the call wants to go on.
+    pub kind: Interruption,
+    /// Its first argument, which its result replaced.
+    pub first_argument: usize,
+}

@@ -1,0 +1,402 @@
+//! A thread: to the kernel, a coroutine that enters user mode again and again.
+//!
+//! The coroutine owns what only the thread itself uses ([`Caller`]: registers, the address space it is in, its
+//! descriptors), and shares with others what they may ask or tell it ([`Thread`]). While it waits in a system call it has
+//! no stack; its registers and the state of the call are in the coroutine, which is a few hundred bytes.
+//!
+//! Others reach a thread in one way: they leave something for it ([`Thread::notify`]), which sets `attention`. The thread looks
+//! at that before it enters user mode and in every interruptible wait; if it runs in user mode elsewhere, its hart is
+//! interrupted, and if it waits, its coroutine is woken.
+
+use crate::calls::{self, CallState};
+use crate::process::{self, Process};
+use crate::{executor, hart, interrupts, signals, translation};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use arch_riscv64 as arch;
+use arch_riscv64::cause::{Access as TrapAccess, Trap};
+use arch_riscv64::float::FloatState;
+use arch_riscv64::trap::{Entry, FloatStatus, Mode, UserContext, register};
+use base::address::VirtualAddress;
+use base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::AtomicI32;
+use base::sync::{OnceCell, SpinLock};
+use base::task::TaskRef;
+use base::{Error, Result};
+use core::future::poll_fn;
+use core::pin::pin;
+use core::task::Poll;
+use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalSet};
+use memory::space::{Access, AddressSpace, FaultError};
+use vfs::FileTable;
+
+/// In `running_on`: in no hart's user mode.
+const NOWHERE: u8 = u8::MAX;
+
+/// In `attention`: a signal may be deliverable, or the process stops.
+pub const ATTENTION_SIGNAL: u32 = 1;
+/// In `attention`: the thread must end.
+pub const ATTENTION_EXIT: u32 = 2;
+
+/// What others may ask a thread or tell it.
+pub struct Thread {
+    /// The thread's id; that of the first thread is the process's.
+    pub id: u32,
+    /// The process it belongs to.
+    pub process: Arc<Process>,
+    task: OnceCell<TaskRef>,
+    attention: AtomicU32,
+    running_on: AtomicU8,
+    isolated: AtomicU8,
+    /// What the thread blocks and what waits for it. Taken before the process's own (see [`crate::signals`]).
+    pub signals: SpinLock<ThreadSignals>,
+    /// Where to write 0 and wake a futex when the thread ends; 0 for nowhere.
+    pub clear_child_tid: AtomicUsize,
+    /// The head of the robust-futex list, and its length as it was given.
+    pub robust_list: AtomicUsize,
+    /// Nanoseconds in user mode and in system calls.
+    pub user_ns: AtomicU64,
+    /// Nanoseconds in the kernel on the thread's behalf.
+    pub system_ns: AtomicU64,
+    /// `nice`, -20 to 19.
+    pub nice: AtomicI32,
+    /// The name that `prctl` and `/proc` know.
+    pub name: SpinLock<[u8; 16]>,
+}
+
+/// The signal state of one thread.
+pub struct ThreadSignals {
+    /// What is blocked.
+    pub mask: SignalSet,
+    /// What to block again after `sigsuspend` and its kind, once a handler has been set up.
+    pub saved_mask: Option<SignalSet>,
+    /// What waits for this thread alone.
+    pub pending: PendingSignals,
+    /// The alternate stack.
+    pub alternate: AlternateStack,
+}
+
+/// What only the thread itself uses; its system calls borrow it.
+pub struct Caller {
+    /// The shared part.
+    pub thread: Arc<Thread>,
+    /// The registers.
+    pub context: Box<UserContext>,
+    /// Saved floating-point registers; `None` until the thread uses them.
+    pub float: Option<Box<FloatState>>,
+    /// On which hart the floating-point registers were last loaded; only meaningful with the hart's `float_owner`.
+    float_hart: u8,
+    /// The address space; the process's, until `execve` gives another.
+    pub space: Arc<AddressSpace>,
+    /// The descriptors.
+    pub files: Arc<FileTable>,
+    /// What the system call in progress leaves for the way back to user mode.
+    pub call: CallState,
+}
+
+impl Thread {
+    /// A thread that has not started.
+    pub fn new(id: u32, process: Arc<Process>, signals: ThreadSignals, name: [u8; 16]) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            process,
+            task: OnceCell::new(),
+            attention: AtomicU32::new(0),
+            running_on: AtomicU8::new(NOWHERE),
+            isolated: AtomicU8::new(0),
+            signals: SpinLock::new(signals),
+            clear_child_tid: AtomicUsize::new(0),
+            robust_list: AtomicUsize::new(0),
+            user_ns: AtomicU64::new(0),
+            system_ns: AtomicU64::new(0),
+            nice: AtomicI32::new(0),
+            name: SpinLock::new(name),
+        })
+    }
+
+    /// Starts the thread: from now on it runs by itself.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn start(self: &Arc<Self>, caller: Caller) -> Result<()> {
+        let (runnable, task) = executor::prepare(base::task::Priority::NORMAL, run(caller))?;
+        // Set once, here.
+        let _ = self.task.set(task);
+        runnable.schedule();
+        Ok(())
+    }
+
+    /// The thread's coroutine, once it has started.
+    pub fn task(&self) -> Option<&TaskRef> {
+        self.task.get()
+    }
+
+    /// Leaves `attention` for the thread and sees to it that it looks soon, whatever it is doing.
+    pub fn notify(&self, attention: u32) {
+        self.attention.fetch_or(attention, Ordering::AcqRel);
+        let index = self.running_on.load(Ordering::Acquire);
+        if index != NOWHERE {
+            let target = hart::by_index(index as usize);
+            target.reschedule.store(true, Ordering::Release);
+            interrupts::notify(target);
+        }
+        if let Some(task) = self.task.get() {
+            task.wake();
+        }
+    }
+
+    /// As [`Thread::notify`], by the thread itself.
+    pub fn notify_self(&self, attention: u32) {
+        self.attention.fetch_or(attention, Ordering::AcqRel);
+    }
+
+    /// What was left for the thread.
+    #[inline]
+    pub fn attention(&self) -> u32 {
+        self.attention.load(Ordering::Acquire)
+    }
+
+    /// Says that what `attention` stands for is being dealt with.
+    pub fn clear_attention(&self, attention: u32) {
+        self.attention.fetch_and(!attention, Ordering::AcqRel);
+    }
+
+    /// Whether the thread must end.
+    pub fn must_exit(&self) -> bool {
+        self.attention() & ATTENTION_EXIT != 0
+    }
+
+    /// Makes the thread run in the isolated realm, or in the direct one, from its next entry on.
+    pub fn set_isolated(&self, isolated: bool) {
+        self.isolated.store(u8::from(isolated), Ordering::Relaxed);
+    }
+
+    /// Whether the thread runs in the isolated realm.
+    pub fn is_isolated(&self) -> bool {
+        self.isolated.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the thread waits (or is ready) and does not run, for `/proc`.
+    pub fn is_running(&self) -> bool {
+        self.running_on.load(Ordering::Relaxed) != NOWHERE
+    }
+
+    #[inline]
+    fn mode(&self) -> Mode {
+        if self.isolated.load(Ordering::Relaxed) == 0 { Mode::Direct } else { Mode::Isolated }
+    }
+}
+
+impl Caller {
+    /// A caller for a thread that starts with these registers.
+    pub fn new(thread: Arc<Thread>, context: Box<UserContext>, space: Arc<AddressSpace>, files: Arc<FileTable>) -> Self {
+        Self { thread, context, float: None, float_hart: 0, space, files, call: CallState::new() }
+    }
+
+    /// The process.
+    #[inline]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.thread.process
+    }
+
+    /// Waits for `future` unless a signal comes first.
+    ///
+    /// This is the one way in which a wait ends early: the future is dropped, which cancels what it waited for.
+    /// How the call goes on then is [`CallState::interruption`]: again, or with `EINTR`.
+    ///
+    /// # Errors
+    /// `Interrupted`, when a signal is to be handled or the thread must end.
+    pub async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T> {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            if let Poll::Ready(value) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            if signals::interrupts(&self.thread) { Poll::Ready(Err(Error::Interrupted)) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// As [`Caller::interruptible`], at most until `deadline_ns` since boot (`None`: no limit).
+    ///
+    /// # Errors
+    /// `Interrupted`; `TimedOut`.
+    pub async fn interruptible_until<T>(
+        &self,
+        future: impl Future<Output = T>,
+        deadline_ns: Option<u64>,
+    ) -> Result<T> {
+        let Some(deadline_ns) = deadline_ns else { return self.interruptible(future).await };
+        let mut sleep = pin!(crate::time::sleep_until(deadline_ns));
+        let mut future = pin!(future);
+        let either = poll_fn(|context| {
+            if let Poll::Ready(value) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            sleep.as_mut().poll(context).map(|()| Err(Error::TimedOut))
+        });
+        self.interruptible(either).await?
+    }
+
+    /// Keeps the floating-point registers, if the thread changed them since it was entered.
+    #[inline]
+    fn save_float(&mut self) {
+        if self.context.float_status() == FloatStatus::Dirty {
+            self.save_float_now();
+        }
+    }
+
+    #[cold]
+    fn save_float_now(&mut self) {
+        let state = self.float.get_or_insert_with(|| Box::new(FloatState::INITIAL));
+        arch::float::save(state);
+        self.context.set_float_status(FloatStatus::Clean);
+    }
+
+    /// Makes the hart's floating-point registers the thread's own, if it uses them. Interrupts are masked.
+    #[inline]
+    fn load_float(&mut self, hart: &'static hart::Hart) {
+        if self.context.float_status() == FloatStatus::Off {
+            return;
+        }
+        let identity = Arc::as_ptr(&self.thread) as usize;
+        if hart.local.float_owner.get() == identity && self.float_hart == hart.index() as u8 {
+            return;
+        }
+        if let Some(state) = &self.float {
+            arch::float::restore(state);
+        }
+        hart.local.float_owner.set(identity);
+        self.float_hart = hart.index() as u8;
+    }
+
+    /// Says that the saved floating-point registers were changed by the kernel (a signal frame, `execve`).
+    pub fn reload_float(&mut self, state: Option<Box<FloatState>>) {
+        let status = if state.is_some() { FloatStatus::Clean } else { FloatStatus::Off };
+        self.float = state;
+        self.context.set_float_status(status);
+        self.float_hart = u8::MAX;
+    }
+
+    /// Switches the floating-point unit on at its first use; says whether that was what the thread lacked.
+    fn enable_float(&mut self, instruction: usize) -> bool {
+        if self.context.float_status() != FloatStatus::Off || !is_float_instruction(instruction as u32) {
+            return false;
+        }
+        self.reload_float(Some(Box::new(FloatState::INITIAL)));
+        true
+    }
+}
+
+/// Whether an instruction that was illegal may be one of the floating-point unit while that is off
+/// (RISC-V unprivileged specification, tables of major opcodes and of compressed instructions).
+fn is_float_instruction(instruction: u32) -> bool {
+    if instruction & 3 != 3 {
+        // c.fld, c.fsd, c.fldsp, c.fsdsp: quadrants 0 and 2, function 1 and 5.
+        return matches!(instruction & 3, 0 | 2) && matches!(instruction >> 13 & 7, 1 | 5);
+    }
+    match instruction & 0x7f {
+        // Loads, stores, fused operations, operations.
+        0x07 | 0x27 | 0x43 | 0x47 | 0x4b | 0x4f | 0x53 => true,
+        // fflags, frm, fcsr.
+        0x73 => instruction >> 12 & 3 != 0 && (1..=3).contains(&(instruction >> 20)),
+        _ => false,
+    }
+}
+
+/// The life of a thread.
+async fn run(mut caller: Caller) {
+    loop {
+        if caller.thread.attention() != 0 && signals::attend(&mut caller).await == signals::Attended::MustExit {
+            break;
+        }
+        let Some(entry) = enter(&mut caller) else {
+            executor::yield_now().await;
+            continue;
+        };
+        match entry.trap {
+            Trap::SystemCall => calls::serve(&mut caller).await,
+            Trap::Interrupt(_) => {}
+            Trap::PageFault(access) => page_fault(&mut caller, entry.value, access).await,
+            _ => other_trap(&mut caller, entry),
+        }
+    }
+    process::exit_thread(caller).await;
+}
+
+/// Runs the thread in user mode until it traps; handles the interrupt if it was one. `None`: something more important is
+/// ready, and the thread was not entered.
+#[inline]
+fn enter(caller: &mut Caller) -> Option<Entry> {
+    arch::hart::interrupts_mask();
+    let hart = hart::current();
+    let index = hart.index() as u8;
+    // Published before the last look at `attention`: whoever sets it later sees where to send the interrupt.
+    caller.thread.running_on.store(index, Ordering::SeqCst);
+    if caller.thread.attention.load(Ordering::SeqCst) != 0 {
+        caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
+        arch::hart::interrupts_enable();
+        return Some(Entry { trap: Trap::Interrupt(arch::cause::Interrupt::Software), value: 0 });
+    }
+    if executor::should_yield(hart) {
+        caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
+        arch::hart::interrupts_enable();
+        return None;
+    }
+    let mode = caller.thread.mode();
+    translation::enter_space(hart, &caller.space, mode);
+    caller.load_float(hart);
+    // SAFETY: interrupts are masked, and the thread's space was activated for its mode.
+    let entry = unsafe { caller.context.enter(mode) };
+    caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
+    caller.save_float();
+    if let Trap::Interrupt(cause) = entry.trap {
+        hart.local.in_interrupt.set(true);
+        interrupts::handle(cause);
+        hart.local.in_interrupt.set(false);
+    }
+    arch::hart::interrupts_enable();
+    Some(entry)
+}
+
+async fn page_fault(caller: &mut Caller, address: usize, access: TrapAccess) {
+    let wanted = match access {
+        TrapAccess::Read => Access::Read,
+        TrapAccess::Write => Access::Write,
+        TrapAccess::Execute => Access::Execute,
+    };
+    let place = VirtualAddress::new(address);
+    let outcome = match caller.space.try_fault(place, wanted) {
+        Some(outcome) => outcome,
+        None => caller.space.fault(place, wanted).await,
+    };
+    let (signal, code) = match outcome {
+        Ok(()) => return,
+        Err(FaultError::OutOfMemory) => {
+            crate::out_of_memory::relieve().await;
+            return;
+        }
+        Err(FaultError::NotMapped) => (Signal::SEGV, signals::SEGV_MAPERR),
+        Err(FaultError::Denied) => (Signal::SEGV, signals::SEGV_ACCERR),
+        Err(FaultError::BeyondEnd | FaultError::Error(_)) => (Signal::BUS, signals::BUS_ADRERR),
+    };
+    signals::raise_fault(&caller.thread, SigInfo::fault(signal, code, address as u64));
+}
+
+fn other_trap(caller: &mut Caller, entry: Entry) {
+    let pc = caller.context.registers[register::PC] as u64;
+    let information = match entry.trap {
+        Trap::IllegalInstruction if caller.enable_float(entry.value) => return,
+        Trap::IllegalInstruction | Trap::VirtualInstruction => SigInfo::fault(Signal::ILL, signals::ILL_ILLOPC, pc),
+        Trap::Breakpoint => SigInfo::fault(Signal::TRAP, signals::TRAP_BRKPT, pc),
+        Trap::Misaligned(_) => SigInfo::fault(Signal::BUS, signals::BUS_ADRALN, entry.value as u64),
+        _ => SigInfo::fault(Signal::SEGV, signals::SEGV_ACCERR, entry.value as u64),
+    };
+    signals::raise_fault(&caller.thread, information);
+}
+
+impl core::fmt::Debug for Thread {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Thread({} of {})", self.id, self.process.id)
+    }
+}
