@@ -17,9 +17,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of an object of each class.
-const SIZES: [usize; CLASSES] = [
-    16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048,
-];
+const SIZES: [usize; CLASSES] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
 const CLASSES: usize = 14;
 const LARGEST: usize = SIZES[CLASSES - 1];
 const GRANULE: usize = 16;
@@ -71,10 +69,7 @@ struct Chain {
 unsafe impl Send for Chain {}
 
 impl Chain {
-    const EMPTY: Self = Self {
-        head: None,
-        length: 0,
-    };
+    const EMPTY: Self = Self { head: None, length: 0 };
 
     #[inline(always)]
     fn pop(&mut self) -> Option<NonNull<Object>> {
@@ -142,13 +137,7 @@ fn kind(layout: &Layout) -> Kind {
         return Kind::Class(CLASS_OF[size.div_ceil(GRANULE)] as usize);
     }
     let count = layout.size().div_ceil(PAGE_SIZE).max(1);
-    Kind::Pages {
-        count,
-        order: layout
-            .align()
-            .trailing_zeros()
-            .saturating_sub(PAGE_SHIFT as u32),
-    }
+    Kind::Pages { count, order: layout.align().trailing_zeros().saturating_sub(PAGE_SHIFT as u32) }
 }
 
 impl Class {
@@ -184,9 +173,7 @@ impl Class {
     fn put(&mut self, class: usize, object: NonNull<Object>) {
         let bytes = PAGE_SIZE << slab_order(class);
         let address = object.as_ptr().cast::<u8>();
-        let start = address
-            .wrapping_sub(address.addr() & (bytes - 1))
-            .cast::<Slab>();
+        let start = address.wrapping_sub(address.addr() & (bytes - 1)).cast::<Slab>();
         // SAFETY: objects lie in slabs that are aligned to their size; the lock is held.
         let slab = unsafe { &mut *start };
         let was_full = slab.free.is_none() && slab.carved as usize == bytes / SIZES[class];
@@ -234,13 +221,7 @@ fn new_slab(class: usize) -> Option<*mut Slab> {
     let start = direct_map(PhysicalAddress::from_page_number(number as usize)).cast::<Slab>();
     // The header takes the first slots, so that the objects keep the alignment of their size.
     let carved = size_of::<Slab>().div_ceil(SIZES[class]) as u16;
-    let slab = Slab {
-        next: ptr::null_mut(),
-        previous: ptr::null_mut(),
-        free: None,
-        used: 0,
-        carved,
-    };
+    let slab = Slab { next: ptr::null_mut(), previous: ptr::null_mut(), free: None, used: 0, carved };
     // SAFETY: frames that were just taken.
     unsafe { start.write(slab) };
     Some(start)
@@ -250,31 +231,22 @@ impl KernelHeap {
     /// A heap without memory; it takes frames as it needs them.
     pub const fn new() -> Self {
         Self {
-            magazines: PerHart::new(
-                [const { Slot::new(Magazines([Chain::EMPTY; CLASSES])) }; MAX_HARTS],
-            ),
-            classes: [const {
-                SpinLock::new(Class {
-                    partial: ptr::null_mut(),
-                })
-            }; CLASSES],
+            magazines: PerHart::new([const { Slot::new(Magazines([Chain::EMPTY; CLASSES])) }; MAX_HARTS]),
+            classes: [const { SpinLock::new(Class { partial: ptr::null_mut() }) }; CLASSES],
             large_bytes: AtomicUsize::new(0),
         }
     }
 
     /// Bytes given out, each allocation counted as its class's size or whole pages. Exact while nobody allocates.
     pub fn bytes_in_use(&self) -> usize {
-        self.magazines
-            .total()
-            .wrapping_add(self.large_bytes.load(Ordering::Relaxed))
+        self.magazines.total().wrapping_add(self.large_bytes.load(Ordering::Relaxed))
     }
 
     /// Puts what this hart's magazines hold back into the slabs, so that empty slabs become frames again.
     pub fn trim(&self) {
         for class in 0..CLASSES {
-            let chain = self
-                .magazines
-                .with(|magazines, _| core::mem::replace(&mut magazines.0[class], Chain::EMPTY));
+            let chain =
+                self.magazines.with(|magazines, _| core::mem::replace(&mut magazines.0[class], Chain::EMPTY));
             self.put_back(class, chain);
         }
     }
@@ -331,8 +303,7 @@ impl KernelHeap {
     fn allocate_pages(&self, count: usize, order: u32) -> *mut u8 {
         match frames::allocate_for_heap(count, order) {
             Ok(number) => {
-                self.large_bytes
-                    .fetch_add(count * PAGE_SIZE, Ordering::Relaxed);
+                self.large_bytes.fetch_add(count * PAGE_SIZE, Ordering::Relaxed);
                 direct_map(PhysicalAddress::from_page_number(number as usize))
             }
             Err(_) => ptr::null_mut(),
@@ -340,8 +311,7 @@ impl KernelHeap {
     }
 
     fn free_pages(&self, pointer: *mut u8, count: usize) {
-        self.large_bytes
-            .fetch_sub(count * PAGE_SIZE, Ordering::Relaxed);
+        self.large_bytes.fetch_sub(count * PAGE_SIZE, Ordering::Relaxed);
         frames::free_numbers(frames::number_of(pointer), count);
     }
 }

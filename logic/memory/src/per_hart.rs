@@ -1,8 +1,5 @@
 //! One value for each hart, used only by that hart and only while it cannot be preempted.
-#![expect(
-    unsafe_code,
-    reason = "exclusive access follows from the hart index under a preemption guard"
-)]
+#![expect(unsafe_code, reason = "exclusive access follows from the hart index under a preemption guard")]
 
 use base::hal::PreemptGuard;
 use core::cell::UnsafeCell;
@@ -42,10 +39,7 @@ impl Count<'_> {
     /// Adds, wrapping: a plain load and store, as nobody else writes.
     #[inline(always)]
     pub(crate) fn add(self, amount: usize) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(amount),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
     /// Subtracts, wrapping.
@@ -86,8 +80,6 @@ impl<T> PerHart<T> {
 
     /// The sum of the counts, wrapping; exact while no hart is changing its own.
     pub(crate) fn total(&self) -> usize {
-        self.0.iter().fold(0, |sum, slot| {
-            sum.wrapping_add(slot.count.load(Ordering::Relaxed))
-        })
+        self.0.iter().fold(0, |sum, slot| sum.wrapping_add(slot.count.load(Ordering::Relaxed)))
     }
 }

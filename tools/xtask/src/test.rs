@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Packages with models that loom checks.
-const MODEL_PACKAGES: [&str; 2] = ["base", "sched"];
+const MODEL_PACKAGES: [&str; 3] = ["base", "sched", "memory"];
 
 /// Options of `test`.
 #[derive(Args, Clone, Debug)]

@@ -26,10 +26,7 @@ pub(super) struct Buddy {
 
 impl Buddy {
     pub(super) const fn new() -> Self {
-        Self {
-            heads: [NONE; ORDERS],
-            free: 0,
-        }
+        Self { heads: [NONE; ORDERS], free: 0 }
     }
 
     /// Frames in all the blocks.
@@ -51,8 +48,8 @@ impl Buddy {
 
     /// Gives a block of `2^order` frames back, and joins it with its neighbours as far as they are free.
     pub(super) fn free_block(&mut self, number: u32, order: u32) {
-        let span = super::ALLOCATOR.first.load(Ordering::Relaxed)
-            ..super::ALLOCATOR.end.load(Ordering::Relaxed);
+        let span =
+            super::ALLOCATOR.first.load(Ordering::Relaxed)..super::ALLOCATOR.end.load(Ordering::Relaxed);
         self.free += 1 << order;
         let (mut number, mut order) = (number, order);
         while order < MAX_ORDER {
@@ -71,21 +68,9 @@ impl Buddy {
 
     fn link(&mut self, number: u32, order: u32) {
         let head = core::mem::replace(&mut self.heads[order as usize], number);
-        set_links(
-            number,
-            Links {
-                next: head,
-                previous: NONE,
-            },
-        );
+        set_links(number, Links { next: head, previous: NONE });
         if head != NONE {
-            set_links(
-                head,
-                Links {
-                    previous: number,
-                    ..links(head)
-                },
-            );
+            set_links(head, Links { previous: number, ..links(head) });
         }
         record(number).extra.store(FREE | order, Ordering::Relaxed);
     }
@@ -93,24 +78,12 @@ impl Buddy {
     fn unlink(&mut self, number: u32, order: u32) {
         let Links { next, previous } = links(number);
         if next != NONE {
-            set_links(
-                next,
-                Links {
-                    previous,
-                    ..links(next)
-                },
-            );
+            set_links(next, Links { previous, ..links(next) });
         }
         if previous == NONE {
             self.heads[order as usize] = next;
         } else {
-            set_links(
-                previous,
-                Links {
-                    next,
-                    ..links(previous)
-                },
-            );
+            set_links(previous, Links { next, ..links(previous) });
         }
         record(number).extra.store(0, Ordering::Relaxed);
     }

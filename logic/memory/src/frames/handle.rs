@@ -1,8 +1,8 @@
 //! The handles: as long as one lives, its memory is nobody else's; the last one frees it.
 
 use super::{
-    FRAMES_PER_LARGE, LARGE_ORDER, Use, allocate_block, allocate_numbers, allocate_one,
-    free_numbers, pointer, record, release_one,
+    FRAMES_PER_LARGE, LARGE_ORDER, Use, allocate_block, allocate_numbers, allocate_one, free_numbers,
+    pointer, record, release_one,
 };
 use base::Result;
 use base::address::{PAGE_SIZE, PhysicalAddress};
@@ -47,18 +47,11 @@ fn zero(number: u32, frames: usize) {
 fn copy(from: u32, to: u32) {
     let (source, target) = (pointer(from).cast::<u64>(), pointer(to).cast::<u64>());
     for round in 0..WORDS_PER_FRAME / ROUND {
-        let (source, target) = (
-            source.wrapping_add(round * ROUND),
-            target.wrapping_add(round * ROUND),
-        );
+        let (source, target) = (source.wrapping_add(round * ROUND), target.wrapping_add(round * ROUND));
         for word in 0..ROUND {
             // SAFETY: both are whole frames that the caller holds, and different ones. User code may write the source
             // meanwhile, as with every copy of shared bytes.
-            unsafe {
-                target
-                    .wrapping_add(word)
-                    .write_volatile(source.wrapping_add(word).read_volatile())
-            };
+            unsafe { target.wrapping_add(word).write_volatile(source.wrapping_add(word).read_volatile()) };
         }
     }
 }
@@ -255,10 +248,7 @@ impl LargeFrame {
     /// # Panics
     /// When `index` is not below [`FRAMES_PER_LARGE`].
     pub fn piece(&self, index: usize) -> Frame {
-        assert!(
-            index < FRAMES_PER_LARGE,
-            "a large frame has {FRAMES_PER_LARGE} frames"
-        );
+        assert!(index < FRAMES_PER_LARGE, "a large frame has {FRAMES_PER_LARGE} frames");
         let number = self.number() + index as u32;
         record(number).count.fetch_add(1, Ordering::Relaxed);
         Frame(nonzero(number))
@@ -270,10 +260,7 @@ impl LargeFrame {
         core::mem::forget(self);
         // The last holder of the group passes the group's own reference of each frame on.
         let group = &record(number).extra;
-        if group
-            .compare_exchange(1, 0, Ordering::AcqRel, Ordering::Relaxed)
-            .is_err()
-        {
+        if group.compare_exchange(1, 0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             for piece in 0..FRAMES_PER_LARGE as u32 {
                 record(number + piece).count.fetch_add(1, Ordering::Relaxed);
             }
@@ -357,10 +344,7 @@ impl FrameRange {
     /// `OutOfMemory`: there are not so many in one piece.
     pub fn uninitialised(count: usize, order: u32) -> Result<Self> {
         let first = nonzero(allocate_numbers(count.max(1), order, Use::General)?);
-        Ok(Self {
-            first,
-            count: count.max(1) as u32,
-        })
+        Ok(Self { first, count: count.max(1) as u32 })
     }
 
     /// Where it begins.
@@ -388,11 +372,6 @@ impl Drop for FrameRange {
 
 impl core::fmt::Debug for FrameRange {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "FrameRange({:#x}, {} frames)",
-            self.address(),
-            self.count
-        )
+        write!(f, "FrameRange({:#x}, {} frames)", self.address(), self.count)
     }
 }

@@ -11,10 +11,7 @@
 //! | held by [`Frame`] handles | how many handles (and large groups) hold it | 0 |
 //! | a page table | 1 | how many of its entries are in use |
 //! | first of a large group | as for the others: the group counts as one | how many [`LargeFrame`] handles hold the group |
-#![expect(
-    unsafe_code,
-    reason = "records and free frames are reached through the direct map"
-)]
+#![expect(unsafe_code, reason = "records and free frames are reached through the direct map")]
 
 mod buddy;
 mod handle;
@@ -83,14 +80,7 @@ static ALLOCATOR: Allocator = Allocator {
     total: AtomicUsize::new(0),
     reserve: AtomicUsize::new(0),
     buddy: SpinLock::new(Buddy::new()),
-    caches: PerHart::new(
-        [const {
-            Slot::new(Cache {
-                length: 0,
-                numbers: [0; CACHE_CAPACITY],
-            })
-        }; MAX_HARTS],
-    ),
+    caches: PerHart::new([const { Slot::new(Cache { length: 0, numbers: [0; CACHE_CAPACITY] }) }; MAX_HARTS]),
 };
 
 /// The record of the frame with this number, which must be one that the allocator was given.
@@ -118,10 +108,7 @@ fn pointer(number: u32) -> *mut u8 {
 ///
 /// # Safety
 /// `free` must be memory that the direct map reaches and that nothing else uses, from now on.
-pub unsafe fn initialise(
-    memory: Range<PhysicalAddress>,
-    free: &[Range<PhysicalAddress>],
-) -> Result<()> {
+pub unsafe fn initialise(memory: Range<PhysicalAddress>, free: &[Range<PhysicalAddress>]) -> Result<()> {
     if !ALLOCATOR.records.load(Ordering::Acquire).is_null() {
         return Err(Error::AlreadyExists);
     }
@@ -139,9 +126,7 @@ pub unsafe fn initialise(
     unsafe { core::ptr::write_bytes(records.cast::<u8>(), 0, frames_of_records * PAGE_SIZE) };
     ALLOCATOR.first.store(first, Ordering::Relaxed);
     ALLOCATOR.end.store(end, Ordering::Relaxed);
-    ALLOCATOR
-        .records
-        .store(records.wrapping_sub(first), Ordering::Release);
+    ALLOCATOR.records.store(records.wrapping_sub(first), Ordering::Release);
     for range in free {
         let mut numbers = whole_frames(range, first, end);
         if numbers.start == place.start {
@@ -160,10 +145,7 @@ pub unsafe fn initialise(
 /// # Safety
 /// As for [`initialise`]; and the allocator must not have the range yet.
 pub unsafe fn add_region(range: Range<PhysicalAddress>) -> Result<()> {
-    let (first, end) = (
-        ALLOCATOR.first.load(Ordering::Relaxed),
-        ALLOCATOR.end.load(Ordering::Relaxed),
-    );
+    let (first, end) = (ALLOCATOR.first.load(Ordering::Relaxed), ALLOCATOR.end.load(Ordering::Relaxed));
     let numbers = whole_frames(&range, 0, usize::MAX);
     if numbers.start < first || numbers.end > end {
         return Err(Error::InvalidArgument);
@@ -208,9 +190,7 @@ pub(crate) fn extra_of(address: PhysicalAddress) -> &'static AtomicU32 {
 /// How many hold the frame at `address`.
 #[inline(always)]
 pub(crate) fn count_of(address: PhysicalAddress) -> u32 {
-    record(address.page_number() as u32)
-        .count
-        .load(Ordering::Acquire)
+    record(address.page_number() as u32).count.load(Ordering::Acquire)
 }
 
 /// The number of the frame that the direct map shows at `pointer`.
@@ -264,17 +244,15 @@ fn refill(purpose: Use) -> Result<u32> {
 /// Gives one frame back.
 #[inline]
 fn release_one(number: u32) {
-    let stored = ALLOCATOR
-        .caches
-        .with(|cache, count| match cache.numbers.get_mut(cache.length) {
-            Some(place) => {
-                *place = number;
-                cache.length += 1;
-                count.add(1);
-                true
-            }
-            None => false,
-        });
+    let stored = ALLOCATOR.caches.with(|cache, count| match cache.numbers.get_mut(cache.length) {
+        Some(place) => {
+            *place = number;
+            cache.length += 1;
+            count.add(1);
+            true
+        }
+        None => false,
+    });
     if !stored {
         drain(number);
     }
@@ -318,11 +296,7 @@ fn allocate_block(order: u32, purpose: Use) -> Result<u32> {
     testing::injected_failure()?;
     let take = || {
         let mut buddy = ALLOCATOR.buddy.lock();
-        if purpose.may_take(&buddy, 1 << order) {
-            buddy.allocate(order)
-        } else {
-            None
-        }
+        if purpose.may_take(&buddy, 1 << order) { buddy.allocate(order) } else { None }
     };
     if let Some(number) = take() {
         return Ok(number);
@@ -371,8 +345,7 @@ pub(crate) fn free_numbers(number: u32, count: usize) {
 #[cfg(not(target_os = "none"))]
 pub fn initialise_hosted() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    let span =
-        PhysicalAddress::new(PAGE_SIZE)..PhysicalAddress::new(base::hal::hosted::MEMORY_SIZE / 2);
+    let span = PhysicalAddress::new(PAGE_SIZE)..PhysicalAddress::new(base::hal::hosted::MEMORY_SIZE / 2);
     ONCE.call_once(|| {
         // SAFETY: nothing but this allocator uses that half of the pretended RAM.
         let result = unsafe { initialise(span.clone(), core::slice::from_ref(&span)) };

@@ -20,10 +20,7 @@ fn a_frame_is_zeroed_counted_and_comes_back() {
     assert_eq!(free_frames(), free - 2);
     copy.bytes().copy_to(&mut bytes);
     assert_eq!(&bytes[..5], b"text\0");
-    assert_eq!(
-        second.word(0).unwrap().load(Ordering::Relaxed),
-        u32::from_le_bytes(*b"text")
-    );
+    assert_eq!(second.word(0).unwrap().load(Ordering::Relaxed), u32::from_le_bytes(*b"text"));
     assert!(second.word(2).is_none() && second.word(PAGE_SIZE).is_none());
     drop((second, copy));
     assert_eq!(free_frames(), free);
@@ -35,8 +32,7 @@ fn everything_can_be_taken_and_joins_again() {
     drain_cache();
     let free = free_frames();
     let blocks = |order| {
-        let taken: Vec<u32> =
-            core::iter::from_fn(|| allocate_block(order, Use::General).ok()).collect();
+        let taken: Vec<u32> = core::iter::from_fn(|| allocate_block(order, Use::General).ok()).collect();
         let count = taken.len();
         for number in taken {
             free_numbers(number, 1 << order);
@@ -54,11 +50,7 @@ fn everything_can_be_taken_and_joins_again() {
     drop(frames);
     drain_cache();
     assert_eq!(free_frames(), free);
-    assert_eq!(
-        blocks(LARGE_ORDER),
-        large,
-        "single frames join to large ones again"
-    );
+    assert_eq!(blocks(LARGE_ORDER), large, "single frames join to large ones again");
 }
 
 #[test]
@@ -73,13 +65,9 @@ fn a_large_frame_splits_while_it_is_shared() {
     assert_eq!((piece.reference_count(), free_frames()), (2, free - 512));
     let start = large.split_into_raw();
     // SAFETY: each frame of the split was given up once.
-    let pieces: Vec<Frame> = (0..512)
-        .map(|index| unsafe { Frame::from_raw(start + index * PAGE_SIZE) })
-        .collect();
-    assert_eq!(
-        (pieces[7].reference_count(), pieces[8].reference_count()),
-        (3, 2)
-    );
+    let pieces: Vec<Frame> =
+        (0..512).map(|index| unsafe { Frame::from_raw(start + index * PAGE_SIZE) }).collect();
+    assert_eq!((pieces[7].reference_count(), pieces[8].reference_count()), (3, 2));
     drop(pieces);
     assert_eq!((piece.reference_count(), free_frames()), (2, free - 512));
     drop(other);
@@ -110,10 +98,7 @@ fn ranges_give_back_what_they_do_not_need() {
         .map(|(count, order)| FrameRange::zeroed(count, order).unwrap())
         .into();
     assert_eq!(free_frames(), free - 613);
-    assert!(
-        ranges[2].address().is_aligned(4 * PAGE_SIZE)
-            && ranges[3].address().is_aligned(8 * PAGE_SIZE)
-    );
+    assert!(ranges[2].address().is_aligned(4 * PAGE_SIZE) && ranges[3].address().is_aligned(8 * PAGE_SIZE));
     assert_eq!(ranges[4].bytes().len(), 600 * PAGE_SIZE);
     assert!(FrameRange::zeroed(1 << 20, 0).is_err());
     drop(ranges);
@@ -163,10 +148,7 @@ fn the_reserve_is_for_the_heap() {
     let frames: Vec<Frame> = core::iter::from_fn(|| Frame::uninitialised().ok()).collect();
     assert_eq!(frames.len(), 10);
     assert!(LargeFrame::uninitialised().is_err() && FrameRange::uninitialised(2, 0).is_err());
-    let (one, four) = (
-        allocate_for_heap(1, 0).unwrap(),
-        allocate_for_heap(4, 2).unwrap(),
-    );
+    let (one, four) = (allocate_for_heap(1, 0).unwrap(), allocate_for_heap(4, 2).unwrap());
     free_numbers(one, 1);
     free_numbers(four, 4);
     set_reserve(0);

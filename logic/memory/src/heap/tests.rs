@@ -8,10 +8,7 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) as usize % limit
     }
 }
@@ -34,20 +31,13 @@ impl Held {
         assert!(pointer.addr().is_multiple_of(align));
         // SAFETY: just allocated with that size.
         unsafe { pointer.write_bytes(mark, size) };
-        Some(Self {
-            pointer,
-            layout,
-            mark,
-        })
+        Some(Self { pointer, layout, mark })
     }
 
     fn check(&self, length: usize) {
         // SAFETY: allocated and written.
         let bytes = unsafe { core::slice::from_raw_parts(self.pointer, length) };
-        assert!(
-            bytes.iter().all(|&byte| byte == self.mark),
-            "somebody wrote into an allocation"
-        );
+        assert!(bytes.iter().all(|&byte| byte == self.mark), "somebody wrote into an allocation");
     }
 
     fn resize(&mut self, heap: &KernelHeap, size: usize) {
@@ -73,13 +63,8 @@ impl Held {
 #[test]
 fn every_size_has_the_least_class_that_holds_it() {
     for size in 1..=LARGEST {
-        let Kind::Class(class) = kind(&Layout::from_size_align(size, 8).unwrap()) else {
-            panic!("{size}")
-        };
-        assert!(
-            SIZES[class] >= size && (class == 0 || SIZES[class - 1] < size),
-            "{size}"
-        );
+        let Kind::Class(class) = kind(&Layout::from_size_align(size, 8).unwrap()) else { panic!("{size}") };
+        assert!(SIZES[class] >= size && (class == 0 || SIZES[class - 1] < size), "{size}");
     }
     for align in [32, 64, 128, 1024, 2048] {
         let Kind::Class(class) = kind(&Layout::from_size_align(24, align).unwrap()) else {

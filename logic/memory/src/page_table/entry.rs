@@ -57,11 +57,7 @@ impl Entry {
         };
         let clean = flags.difference(Flags::PARKED).difference(Flags::VALID);
         // A writable page that is not readable is reserved; Linux makes it readable too.
-        let readable = if flags.contains(Flags::WRITE) {
-            Flags::READ
-        } else {
-            Flags::empty()
-        };
+        let readable = if flags.contains(Flags::WRITE) { Flags::READ } else { Flags::empty() };
         Self(Self::number_bits(address) | clean.union(state).union(readable).bits())
     }
 

@@ -31,9 +31,7 @@ impl KernelTable {
     /// # Errors
     /// `OutOfMemory`
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            root: FrameRange::zeroed(1, 0)?,
-        })
+        Ok(Self { root: FrameRange::zeroed(1, 0)? })
     }
 
     /// Where the root is.
@@ -49,10 +47,7 @@ impl KernelTable {
         let mut at = range.start;
         while at < range.end {
             self.descend_creating(at, ROOT_LEVEL - 1)?;
-            match at
-                .align_down(span(ROOT_LEVEL))
-                .checked_add(span(ROOT_LEVEL))
-            {
+            match at.align_down(span(ROOT_LEVEL)).checked_add(span(ROOT_LEVEL)) {
                 Some(next) => at = next,
                 None => break,
             }
@@ -82,10 +77,7 @@ impl KernelTable {
                     && length - done >= span
                     && self.is_free(at, *level)
             };
-            let level = (0..=ROOT_LEVEL)
-                .rev()
-                .find(fits)
-                .ok_or(Error::AlreadyExists)?;
+            let level = (0..=ROOT_LEVEL).rev().find(fits).ok_or(Error::AlreadyExists)?;
             let table = self.descend_creating(at, level)?;
             table.store(index(at, level), Entry::leaf(from, flags));
             if level < ROOT_LEVEL {
@@ -116,19 +108,10 @@ impl KernelTable {
     pub fn translate(&self, address: VirtualAddress) -> Option<(PhysicalAddress, Flags)> {
         let (table, level) = self.descend(address, 0);
         let entry = table.load(index(address, level));
-        entry.is_leaf().then(|| {
-            (
-                entry.address() + (address.value() & (span(level) - 1)),
-                entry.flags(),
-            )
-        })
+        entry.is_leaf().then(|| (entry.address() + (address.value() & (span(level) - 1)), entry.flags()))
     }
 
-    fn replace(
-        &mut self,
-        range: Range<VirtualAddress>,
-        change: impl Fn(Entry) -> Entry,
-    ) -> Result<()> {
+    fn replace(&mut self, range: Range<VirtualAddress>, change: impl Fn(Entry) -> Entry) -> Result<()> {
         let mut at = range.start;
         while at < range.end {
             let (mut table, mut level) = self.descend(at, 0);
@@ -173,10 +156,7 @@ impl KernelTable {
             let entry = table.load(index(address, level));
             if entry.is_leaf() {
                 for piece in 0..ENTRIES {
-                    next.store(
-                        piece,
-                        Entry::leaf(entry.address() + piece * span(level - 1), entry.flags()),
-                    );
+                    next.store(piece, Entry::leaf(entry.address() + piece * span(level - 1), entry.flags()));
                 }
                 next.change_count(ENTRIES as isize);
             } else if level < ROOT_LEVEL {

@@ -104,11 +104,7 @@ impl PageTable {
     pub fn new(kernel_root: Option<PhysicalAddress>) -> Result<Self> {
         let order = if kernel_root.is_some() { ROOT_ORDER } else { 0 };
         let root = FrameRange::zeroed(1 << order, order)?;
-        let tree = Self {
-            root,
-            pages: 0,
-            tables: 0,
-        };
+        let tree = Self { root, pages: 0, tables: 0 };
         if let Some(address) = kernel_root {
             let kernel = kernel::root_table(address);
             for index in USER_ENTRIES..ENTRIES {
@@ -157,10 +153,7 @@ impl PageTable {
     }
 
     fn path(&self, address: VirtualAddress) -> Path {
-        let mut path = Path {
-            tables: [self.root_table(); ROOT_LEVEL + 1],
-            level: ROOT_LEVEL,
-        };
+        let mut path = Path { tables: [self.root_table(); ROOT_LEVEL + 1], level: ROOT_LEVEL };
         while path.level > 0 {
             let entry = path.last().load(index(address, path.level));
             if !entry.is_table() {
@@ -179,11 +172,7 @@ impl PageTable {
         while level > target {
             let at = index(address, level);
             let entry = table.load(at);
-            let next = if entry.is_empty() {
-                Table::new()?
-            } else {
-                Self::split(entry)?
-            };
+            let next = if entry.is_empty() { Table::new()? } else { Self::split(entry)? };
             if entry.is_empty() && level < ROOT_LEVEL {
                 table.change_count(1);
             }
@@ -212,10 +201,7 @@ impl PageTable {
     pub fn find(&self, address: VirtualAddress) -> Option<Leaf> {
         let (table, level) = self.descend(address, 0);
         let entry = table.load(index(address, level));
-        entry.is_leaf().then_some(Leaf {
-            entry,
-            large: level > 0,
-        })
+        entry.is_leaf().then_some(Leaf { entry, large: level > 0 })
     }
 
     /// Whether the whole 2 MiB around `address` has neither leaf nor table.
@@ -265,27 +251,14 @@ impl PageTable {
     ///
     /// # Errors
     /// `OutOfMemory`: no frame for a table. `AlreadyExists`: something is mapped in the 2 MiB.
-    pub fn insert_large(
-        &mut self,
-        address: VirtualAddress,
-        frame: LargeFrame,
-        flags: Flags,
-    ) -> Result<()> {
-        debug_assert!(
-            address.is_aligned(LARGE_PAGE_SIZE),
-            "large leaves are aligned"
-        );
+    pub fn insert_large(&mut self, address: VirtualAddress, frame: LargeFrame, flags: Flags) -> Result<()> {
+        debug_assert!(address.is_aligned(LARGE_PAGE_SIZE), "large leaves are aligned");
         let table = self.descend_creating(address, 1)?;
         let at = index(address, 1);
         if !table.load(at).is_empty() {
             return Err(Error::AlreadyExists);
         }
-        self.put(
-            table,
-            at,
-            Entry::leaf(frame.into_raw(), flags),
-            FRAMES_PER_LARGE,
-        );
+        self.put(table, at, Entry::leaf(frame.into_raw(), flags), FRAMES_PER_LARGE);
         Ok(())
     }
 
@@ -293,12 +266,7 @@ impl PageTable {
     ///
     /// # Errors
     /// `OutOfMemory`: no frame for a table, when the other is part of a large one. `NotFound`: nothing is mapped there.
-    pub fn replace(
-        &mut self,
-        address: VirtualAddress,
-        frame: Frame,
-        flags: Flags,
-    ) -> Result<Frame> {
+    pub fn replace(&mut self, address: VirtualAddress, frame: Frame, flags: Flags) -> Result<Frame> {
         if self.find(address).is_none() {
             return Err(Error::NotFound);
         }
@@ -349,9 +317,7 @@ impl PageTable {
         if !leaf.entry.flags().contains(flags) {
             return None;
         }
-        Some(table::share_frame(
-            Self::physical(leaf, address).align_down(PAGE_SIZE),
-        ))
+        Some(table::share_frame(Self::physical(leaf, address).align_down(PAGE_SIZE)))
     }
 
     /// The bytes from `address` to the end of its leaf, if all of `access` is allowed there.
@@ -370,9 +336,7 @@ impl PageTable {
     #[inline]
     pub fn word(&self, address: VirtualAddress, access: Flags) -> Option<&AtomicU32> {
         let leaf = self.find(address)?;
-        leaf.entry
-            .allows(access)
-            .then(|| table::word(Self::physical(leaf, address)))
+        leaf.entry.allows(access).then(|| table::word(Self::physical(leaf, address)))
     }
 
     /// Splits a large leaf of which `address` is not the start, so that a range may begin or end there.
@@ -380,8 +344,7 @@ impl PageTable {
     /// # Errors
     /// `OutOfMemory`: no frame for the table.
     pub fn split_at(&mut self, address: VirtualAddress) -> Result<()> {
-        if address.is_aligned(LARGE_PAGE_SIZE) || !self.find(address).is_some_and(|leaf| leaf.large)
-        {
+        if address.is_aligned(LARGE_PAGE_SIZE) || !self.find(address).is_some_and(|leaf| leaf.large) {
             return Ok(());
         }
         self.descend_creating(address, 0).map(|_| ())
@@ -404,15 +367,7 @@ impl PageTable {
                     break;
                 }
                 let next = (at.align_down(span) + span).min(range.end);
-                if entry.is_leaf()
-                    && !action(
-                        at..next,
-                        Leaf {
-                            entry,
-                            large: level > 0,
-                        },
-                    )
-                {
+                if entry.is_leaf() && !action(at..next, Leaf { entry, large: level > 0 }) {
                     return;
                 }
                 at = next;
@@ -440,10 +395,7 @@ impl PageTable {
                     break;
                 }
                 if entry.is_leaf() {
-                    let flags = change(Leaf {
-                        entry,
-                        large: level > 0,
-                    });
+                    let flags = change(Leaf { entry, large: level > 0 });
                     if flags != entry.flags() {
                         table.store(place, entry.with_flags(flags));
                     }
@@ -457,11 +409,7 @@ impl PageTable {
 
     /// Takes leaves out of `range` until it is empty or `removed` is full. Large leaves must not cross the ends of the
     /// range ([`PageTable::split_at`]). Returns where it stopped.
-    pub fn remove(
-        &mut self,
-        range: Range<VirtualAddress>,
-        removed: &mut Removed,
-    ) -> VirtualAddress {
+    pub fn remove(&mut self, range: Range<VirtualAddress>, removed: &mut Removed) -> VirtualAddress {
         let mut at = range.start;
         while at < range.end && !removed.is_full() {
             let path = self.path(at);
@@ -547,12 +495,8 @@ impl PageTable {
                     break;
                 }
                 if entry.is_leaf() {
-                    let leaf = Leaf {
-                        entry,
-                        large: level > 0,
-                    };
-                    let takes =
-                        copying == Copying::CopyOnWrite && entry.flags().contains(Flags::WRITE);
+                    let leaf = Leaf { entry, large: level > 0 };
+                    let takes = copying == Copying::CopyOnWrite && entry.flags().contains(Flags::WRITE);
                     let pinned = takes && !Self::is_exclusive(leaf);
                     if pinned && leaf.large {
                         // Only the pieces that are pinned have to be copied.
@@ -567,9 +511,8 @@ impl PageTable {
                         let frame = table::share_frame(entry.address()).duplicate()?;
                         copy.put(into, place, Entry::leaf(frame.into_raw(), entry.flags()), 1);
                     } else if takes {
-                        let shared = entry.with_flags(
-                            entry.flags().difference(Flags::WRITE) | Flags::COPY_ON_WRITE,
-                        );
+                        let shared =
+                            entry.with_flags(entry.flags().difference(Flags::WRITE) | Flags::COPY_ON_WRITE);
                         copy.adopt(into, place, level, shared);
                         table.store(place, shared);
                         changed = true;
@@ -633,12 +576,8 @@ impl PageTable {
                 && destination.is_aligned(LARGE_PAGE_SIZE)
                 && range.end - at >= LARGE_PAGE_SIZE;
             let to_level = usize::from(whole);
-            let into = self
-                .descend_creating(destination, to_level)
-                .map_err(|error| (at, error))?;
-            let from = self
-                .descend_creating(at, to_level)
-                .map_err(|error| (at, error))?;
+            let into = self.descend_creating(destination, to_level).map_err(|error| (at, error))?;
+            let from = self.descend_creating(at, to_level).map_err(|error| (at, error))?;
             let entry = from.load(index(at, to_level));
             from.store(index(at, to_level), Entry::EMPTY);
             from.change_count(-1);
@@ -663,12 +602,7 @@ impl PageTable {
             left -= 1;
             if entry.is_table() {
                 let next = Table::of(entry);
-                Self::drop_table(
-                    next,
-                    level - 1,
-                    ENTRIES,
-                    next.count().load(Ordering::Relaxed) as usize,
-                );
+                Self::drop_table(next, level - 1, ENTRIES, next.count().load(Ordering::Relaxed) as usize);
                 drop(next.into_frame());
             } else if level == 0 {
                 drop(table::take_frame(entry));

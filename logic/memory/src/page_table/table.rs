@@ -85,10 +85,7 @@ impl Table {
     #[inline(always)]
     pub(super) fn change_count(self, by: isize) {
         let count = self.count();
-        count.store(
-            count.load(Ordering::Relaxed).wrapping_add_signed(by as i32),
-            Ordering::Relaxed,
-        );
+        count.store(count.load(Ordering::Relaxed).wrapping_add_signed(by as i32), Ordering::Relaxed);
     }
 
     /// Gives the table's frame back; it must be empty and out of the tree.
@@ -143,10 +140,7 @@ pub(super) fn bytes<'a>(address: PhysicalAddress, length: usize) -> SharedBytes<
 /// The word at `address`, under the same conditions; `address` must be a multiple of four.
 #[inline(always)]
 pub(super) fn word<'a>(address: PhysicalAddress) -> &'a AtomicU32 {
-    assert!(
-        address.is_aligned(size_of::<u32>()),
-        "callers check the alignment"
-    );
+    assert!(address.is_aligned(size_of::<u32>()), "callers check the alignment");
     // SAFETY: as in `bytes`, and aligned.
     unsafe { AtomicU32::from_ptr(direct_map(address).cast()) }
 }

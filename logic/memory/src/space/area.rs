@@ -138,16 +138,9 @@ impl Area {
             && !self.attributes.contains(Attributes::GROWS_DOWN);
         same && match (&self.backing, &next.backing) {
             (Backing::Anonymous, Backing::Anonymous) => true,
-            (
-                Backing::Object {
-                    object: a,
-                    offset: from,
-                },
-                Backing::Object {
-                    object: b,
-                    offset: to,
-                },
-            ) => Arc::ptr_eq(a, b) && from + (self.end - self.start) as u64 == *to,
+            (Backing::Object { object: a, offset: from }, Backing::Object { object: b, offset: to }) => {
+                Arc::ptr_eq(a, b) && from + (self.end - self.start) as u64 == *to
+            }
             _ => false,
         }
     }
@@ -180,9 +173,7 @@ impl Areas {
     /// A copy of those that `keep` says.
     pub(super) fn try_clone(&self, keep: impl Fn(&Area) -> bool) -> Result<Self> {
         let mut copy = Self::default();
-        copy.list
-            .try_reserve_exact(self.list.len())
-            .map_err(|_| Error::OutOfMemory)?;
+        copy.list.try_reserve_exact(self.list.len()).map_err(|_| Error::OutOfMemory)?;
         for area in self.list.iter().filter(|area| keep(area)) {
             copy.count(area, 1);
             copy.list.push(area.clone());
@@ -335,10 +326,7 @@ impl Areas {
         if !area.attributes.contains(Attributes::GROWS_DOWN) {
             return None;
         }
-        Some((
-            index,
-            index.checked_sub(1).map_or(0, |below| self.list[below].end),
-        ))
+        Some((index, index.checked_sub(1).map_or(0, |below| self.list[below].end)))
     }
 
     /// Whether nothing is in `range`.
@@ -347,12 +335,7 @@ impl Areas {
     }
 
     /// The highest place of `length` bytes below `ceiling`, aligned; else the lowest one above it.
-    pub(super) fn find_place(
-        &self,
-        length: usize,
-        ceiling: usize,
-        alignment: usize,
-    ) -> Option<usize> {
+    pub(super) fn find_place(&self, length: usize, ceiling: usize, alignment: usize) -> Option<usize> {
         let below = self.list.partition_point(|area| area.start < ceiling);
         let mut top = ceiling;
         for area in self.list[..below].iter().rev() {
@@ -364,9 +347,7 @@ impl Areas {
         if let Some(place) = highest(MMAP_MINIMUM..top, length, alignment) {
             return Some(place);
         }
-        let mut bottom = below
-            .checked_sub(1)
-            .map_or(ceiling, |index| self.list[index].end.max(ceiling));
+        let mut bottom = below.checked_sub(1).map_or(ceiling, |index| self.list[index].end.max(ceiling));
         for area in &self.list[below..] {
             if let Some(place) = lowest(bottom..start_with_guard(area), length, alignment) {
                 return Some(place);
@@ -392,8 +373,6 @@ fn highest(gap: Range<usize>, length: usize, alignment: usize) -> Option<usize> 
 }
 
 fn lowest(gap: Range<usize>, length: usize, alignment: usize) -> Option<usize> {
-    let place = gap
-        .start
-        .checked_next_multiple_of(alignment.max(PAGE_SIZE))?;
+    let place = gap.start.checked_next_multiple_of(alignment.max(PAGE_SIZE))?;
     (place.checked_add(length)? <= gap.end).then_some(place)
 }

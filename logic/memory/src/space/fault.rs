@@ -33,11 +33,7 @@ pub enum FaultError {
 
 impl FaultError {
     fn of(error: Error) -> Self {
-        if error == Error::OutOfMemory {
-            Self::OutOfMemory
-        } else {
-            Self::Error(error)
-        }
+        if error == Error::OutOfMemory { Self::OutOfMemory } else { Self::Error(error) }
     }
 
     /// What a system call says that could not reach user memory.
@@ -159,11 +155,7 @@ impl AddressSpace {
                 Backing::Anonymous => {
                     let flags = leaf_flags(area.protection, false);
                     let zero = || Ok(self.environment.zero.clone());
-                    Step::Done(
-                        tables
-                            .insert_with(page, flags, zero)
-                            .map_err(FaultError::of),
-                    )
+                    Step::Done(tables.insert_with(page, flags, zero).map_err(FaultError::of))
                 }
                 Backing::Object { object, offset } => {
                     drop(tables);
@@ -218,18 +210,12 @@ impl AddressSpace {
         // Zeroed without the spin lock; nobody else can fill the place, as the layout is locked.
         if let Ok(frame) = LargeFrame::zeroed() {
             let mut tables = self.tables.lock();
-            if tables
-                .insert_large(page.align_down(LARGE_PAGE_SIZE), frame, flags)
-                .is_ok()
-            {
+            if tables.insert_large(page.align_down(LARGE_PAGE_SIZE), frame, flags).is_ok() {
                 self.peak.fetch_max(tables.pages(), Ordering::Relaxed);
                 return Ok(());
             }
         }
-        self.tables
-            .lock()
-            .insert_with(page, flags, Frame::zeroed)
-            .map_err(FaultError::of)
+        self.tables.lock().insert_with(page, flags, Frame::zeroed).map_err(FaultError::of)
     }
 
     /// Maps the page that an object gave.
@@ -242,14 +228,10 @@ impl AddressSpace {
         page: Result<Frame>,
     ) -> FaultResult {
         let frame = page.map_err(FaultError::of)?;
-        let index = layout
-            .areas
-            .find(address.value())
-            .ok_or(FaultError::NotMapped)?;
+        let index = layout.areas.find(address.value()).ok_or(FaultError::NotMapped)?;
         let area = layout.areas.at(index);
         let at = address.align_down(PAGE_SIZE);
-        self.install_page(area, at, access, &wanted.object, frame)
-            .map_err(FaultError::of)?;
+        self.install_page(area, at, access, &wanted.object, frame).map_err(FaultError::of)?;
         if access != Access::Write {
             self.install_around(area, at, wanted);
         }
@@ -266,9 +248,7 @@ impl AddressSpace {
         frame: Frame,
     ) -> Result<()> {
         let (frame, flags) = match (area.sharing, access) {
-            (Sharing::Private, Access::Write) => {
-                (frame.duplicate()?, leaf_flags(area.protection, true))
-            }
+            (Sharing::Private, Access::Write) => (frame.duplicate()?, leaf_flags(area.protection, true)),
             (Sharing::Private, _) => (frame, leaf_flags(area.protection, false)),
             (Sharing::Shared, _) => {
                 let writable = access == Access::Write || !object.tracks_writes();
@@ -339,9 +319,7 @@ impl AddressSpace {
 
 impl Wanted {
     fn is_same(&self, other: &Wanted) -> bool {
-        Arc::ptr_eq(&self.object, &other.object)
-            && self.index == other.index
-            && self.access == other.access
+        Arc::ptr_eq(&self.object, &other.object) && self.index == other.index && self.access == other.access
     }
 }
 
@@ -370,11 +348,7 @@ fn want(
         (Sharing::Shared, Access::Write) => Access::Write,
         _ => Access::Read,
     };
-    Step::Page(Wanted {
-        object: object.clone(),
-        index,
-        access,
-    })
+    Step::Page(Wanted { object: object.clone(), index, access })
 }
 
 /// Whether the 2 MiB around `page` shall be one large page: they lie in the area, nothing is there yet, memory is
@@ -401,19 +375,14 @@ fn grow_stack(layout: &mut Layout, address: usize) -> core::result::Result<usize
     if !(USER_START..USER_END).contains(&address) {
         return Err(FaultError::NotMapped);
     }
-    let (index, below) = layout
-        .areas
-        .growing_to(address)
-        .ok_or(FaultError::NotMapped)?;
+    let (index, below) = layout.areas.growing_to(address).ok_or(FaultError::NotMapped)?;
     let start = address & !(PAGE_SIZE - 1);
     let area = layout.areas.at(index);
     let grown: Range<usize> = start..area.start;
     if area.end - start > layout.limits.stack || (below != 0 && start < below + STACK_GUARD) {
         return Err(FaultError::NotMapped);
     }
-    layout
-        .check_limits(grown.len() / PAGE_SIZE, 0)
-        .map_err(|_| FaultError::NotMapped)?;
+    layout.check_limits(grown.len() / PAGE_SIZE, 0).map_err(|_| FaultError::NotMapped)?;
     layout.areas.grow_down(index, start);
     Ok(index)
 }

@@ -14,17 +14,12 @@ impl AddressSpace {
     /// `OutOfMemory`; this space is as before (but for pages that it may fault on once more).
     pub async fn fork(&self) -> Result<Arc<AddressSpace>> {
         let layout = self.layout.lock().await;
-        let areas = layout
-            .areas
-            .try_clone(|area| !area.attributes.contains(Attributes::DONT_FORK))?;
+        let areas = layout.areas.try_clone(|area| !area.attributes.contains(Attributes::DONT_FORK))?;
         let mut tables = PageTable::new(Some(self.environment.kernel_root))?;
         let mut changed = None;
         let mut result = Ok(());
         for area in layout.areas.iter() {
-            if area
-                .attributes
-                .intersects(Attributes::DONT_FORK | Attributes::WIPE_ON_FORK)
-            {
+            if area.attributes.intersects(Attributes::DONT_FORK | Attributes::WIPE_ON_FORK) {
                 continue;
             }
             match self.copy_area(area, &mut tables) {
@@ -42,12 +37,7 @@ impl AddressSpace {
             self.flush(0..end);
         }
         result?;
-        let layout = Layout {
-            areas,
-            limits: layout.limits,
-            bases: layout.bases,
-            heap: layout.heap.clone(),
-        };
+        let layout = Layout { areas, limits: layout.limits, bases: layout.bases, heap: layout.heap.clone() };
         Ok(Arc::new(Self::assemble(self.environment, layout, tables)))
     }
 
@@ -57,16 +47,10 @@ impl AddressSpace {
             Sharing::Private => Copying::CopyOnWrite,
             Sharing::Shared => Copying::Share,
         };
-        let (mut at, end) = (
-            VirtualAddress::new(area.start),
-            VirtualAddress::new(area.end),
-        );
+        let (mut at, end) = (VirtualAddress::new(area.start), VirtualAddress::new(area.end));
         let mut lost = false;
         while at < end {
-            let (next, changed) = self
-                .tables
-                .lock()
-                .copy_range(tables, at..end, copying, BATCH)?;
+            let (next, changed) = self.tables.lock().copy_range(tables, at..end, copying, BATCH)?;
             lost |= changed;
             at = next;
         }

@@ -64,11 +64,7 @@ impl MapRequest {
         protection: Protection,
         sharing: Sharing,
     ) -> Self {
-        Self {
-            sharing,
-            backing: Backing::Object { object, offset },
-            ..Self::anonymous(length, protection)
-        }
+        Self { sharing, backing: Backing::Object { object, offset }, ..Self::anonymous(length, protection) }
     }
 
     /// The same at another place.
@@ -81,8 +77,7 @@ impl Layout {
     /// Whether `pages` more fit the limits, `data` of them as data, when `freed` go.
     pub(super) fn check_limits(&self, pages: usize, data: usize) -> Result<()> {
         let within = |now: usize, more: usize, limit: usize| {
-            now.checked_add(more)
-                .is_some_and(|sum| sum <= limit / PAGE_SIZE)
+            now.checked_add(more).is_some_and(|sum| sum <= limit / PAGE_SIZE)
         };
         if within(self.areas.pages(), pages, self.limits.address_space)
             && (data == 0 || within(self.areas.data_pages(), data, self.limits.data))
@@ -98,9 +93,7 @@ impl Layout {
         if large && let Some(place) = self.areas.find_place(length, ceiling, LARGE_PAGE_SIZE) {
             return Ok(place);
         }
-        self.areas
-            .find_place(length, ceiling, PAGE_SIZE)
-            .ok_or(Error::OutOfMemory)
+        self.areas.find_place(length, ceiling, PAGE_SIZE).ok_or(Error::OutOfMemory)
     }
 
     fn place(&self, request: &MapRequest, length: usize) -> Result<Range<usize>> {
@@ -109,9 +102,8 @@ impl Layout {
             Placement::Anywhere => self.find_place(length, large)?,
             Placement::Hint(hint) => {
                 let start = hint.value() & !(PAGE_SIZE - 1);
-                let end = start
-                    .checked_add(length)
-                    .filter(|&end| end <= USER_END && start >= super::MMAP_MINIMUM);
+                let end =
+                    start.checked_add(length).filter(|&end| end <= USER_END && start >= super::MMAP_MINIMUM);
                 match end {
                     Some(end) if self.areas.is_free(&(start..end)) => start,
                     _ => self.find_place(length, large)?,
@@ -131,8 +123,7 @@ impl Layout {
             }
         };
         let range = start..start + length;
-        if matches!(request.placement, Placement::FixedNoReplace(_)) && !self.areas.is_free(&range)
-        {
+        if matches!(request.placement, Placement::FixedNoReplace(_)) && !self.areas.is_free(&range) {
             return Err(Error::AlreadyExists);
         }
         Ok(range)
@@ -149,11 +140,7 @@ pub(super) fn leaf_flags(protection: Protection, writable_now: bool) -> Flags {
         flags |= Flags::EXECUTE;
     }
     if protection.contains(Protection::WRITE) {
-        flags |= if writable_now {
-            Flags::WRITE
-        } else {
-            Flags::COPY_ON_WRITE
-        };
+        flags |= if writable_now { Flags::WRITE } else { Flags::COPY_ON_WRITE };
     }
     flags
 }
@@ -170,10 +157,7 @@ impl AddressSpace {
         if request.length == 0 {
             return Err(Error::InvalidArgument);
         }
-        let length = request
-            .length
-            .checked_next_multiple_of(PAGE_SIZE)
-            .ok_or(Error::OutOfMemory)?;
+        let length = request.length.checked_next_multiple_of(PAGE_SIZE).ok_or(Error::OutOfMemory)?;
         if length > USER_END {
             return Err(Error::OutOfMemory);
         }
@@ -181,10 +165,7 @@ impl AddressSpace {
             if !offset.is_multiple_of(PAGE_SIZE as u64) {
                 return Err(Error::InvalidArgument);
             }
-            offset
-                .checked_add(length as u64)
-                .filter(|&end| end <= i64::MAX as u64)
-                .ok_or(Error::Overflow)?;
+            offset.checked_add(length as u64).filter(|&end| end <= i64::MAX as u64).ok_or(Error::Overflow)?;
         }
         if !request.maximum.contains(request.protection) {
             return Err(Error::AccessDenied);
@@ -249,12 +230,7 @@ impl AddressSpace {
     /// # Errors
     /// `InvalidArgument`: not a multiple of a page. `OutOfMemory`: not all mapped (what comes before the hole is changed),
     /// or no memory for a split. `AccessDenied`: an area's maximum forbids it (what comes before is changed).
-    pub async fn protect(
-        &self,
-        start: VirtualAddress,
-        length: usize,
-        protection: Protection,
-    ) -> Result<()> {
+    pub async fn protect(&self, start: VirtualAddress, length: usize, protection: Protection) -> Result<()> {
         if !start.is_aligned(PAGE_SIZE) {
             return Err(Error::InvalidArgument);
         }
@@ -281,13 +257,7 @@ impl AddressSpace {
             }
             at = part.end;
             if area.protection != protection {
-                let (changed, was_data) = (
-                    Area {
-                        protection,
-                        ..area.clone()
-                    },
-                    area.is_data(),
-                );
+                let (changed, was_data) = (Area { protection, ..area.clone() }, area.is_data());
                 let pages = (part.end - part.start) / PAGE_SIZE;
                 if changed.is_data() && !was_data {
                     result = layout.check_limits(0, pages);
@@ -297,9 +267,7 @@ impl AddressSpace {
                 if result.is_err() {
                     break;
                 }
-                layout
-                    .areas
-                    .change(&part, |area| area.protection = protection);
+                layout.areas.change(&part, |area| area.protection = protection);
                 self.protect_pages(&part, &changed);
             }
         }
@@ -308,14 +276,9 @@ impl AddressSpace {
 
     /// Gives the leaves in `range` the rights of `area`, and flushes if one lost a right.
     fn protect_pages(&self, range: &Range<usize>, area: &Area) {
-        let (start, end) = (
-            VirtualAddress::new(range.start),
-            VirtualAddress::new(range.end),
-        );
+        let (start, end) = (VirtualAddress::new(range.start), VirtualAddress::new(range.end));
         let free_writes = match &area.backing {
-            Backing::Object { object, .. } => {
-                area.sharing == Sharing::Shared && !object.tracks_writes()
-            }
+            Backing::Object { object, .. } => area.sharing == Sharing::Shared && !object.tracks_writes(),
             Backing::Anonymous => false,
         };
         let (mut at, mut lost) = (start, false);
@@ -323,12 +286,9 @@ impl AddressSpace {
             at = self.tables.lock().change(at..end, BATCH, |leaf| {
                 let was = leaf.entry.flags();
                 // Who has a page of a private area to itself need not fault again to learn that.
-                let alone = area.sharing == Sharing::Private
-                    && !leaf.large
-                    && PageTable::is_exclusive(leaf);
+                let alone = area.sharing == Sharing::Private && !leaf.large && PageTable::is_exclusive(leaf);
                 let writable = was.contains(Flags::WRITE) || free_writes || alone;
-                let new = Entry::leaf(leaf.entry.address(), leaf_flags(area.protection, writable))
-                    .flags();
+                let new = Entry::leaf(leaf.entry.address(), leaf_flags(area.protection, writable)).flags();
                 lost |= !new.contains(was & (Flags::READ | Flags::WRITE | Flags::EXECUTE));
                 new
             });
@@ -350,13 +310,8 @@ impl AddressSpace {
         let set = |attributes| Some((attributes, true));
         let clear = |attributes| Some((attributes, false));
         let change = match advice {
-            linux::MADV_NORMAL
-            | linux::MADV_RANDOM
-            | linux::MADV_SEQUENTIAL
-            | linux::MADV_WILLNEED => None,
-            linux::MADV_DONTNEED | linux::MADV_FREE | linux::MADV_COLD | linux::MADV_PAGEOUT => {
-                None
-            }
+            linux::MADV_NORMAL | linux::MADV_RANDOM | linux::MADV_SEQUENTIAL | linux::MADV_WILLNEED => None,
+            linux::MADV_DONTNEED | linux::MADV_FREE | linux::MADV_COLD | linux::MADV_PAGEOUT => None,
             linux::MADV_POPULATE_READ | linux::MADV_POPULATE_WRITE => None,
             linux::MADV_HUGEPAGE => set(Attributes::LARGE_PAGES),
             linux::MADV_NOHUGEPAGE => set(Attributes::NO_LARGE_PAGES),
@@ -398,55 +353,30 @@ impl AddressSpace {
             if advice == linux::MADV_FREE && !all_anonymous(&layout, &range) {
                 return Err(Error::InvalidArgument);
             }
-            let locked = |index| {
-                layout
-                    .areas
-                    .at(index)
-                    .attributes
-                    .contains(Attributes::LOCKED)
-            };
+            let locked = |index| layout.areas.at(index).attributes.contains(Attributes::LOCKED);
             if layout.areas.touching(&range).any(locked) {
                 return Err(Error::InvalidArgument);
             }
             self.split_at_ends(&range)?;
             self.clear(&range);
         }
-        if whole {
-            Ok(())
-        } else {
-            Err(Error::OutOfMemory)
-        }
+        if whole { Ok(()) } else { Err(Error::OutOfMemory) }
     }
 
     /// Brings all pages of `length` bytes from `start` on into memory (`MAP_POPULATE`, `mlock`).
     ///
     /// # Errors
     /// `OutOfMemory`: not all mapped, or no memory. `BadAddress`: the area forbids the access, or its object ended.
-    pub async fn populate(
-        &self,
-        start: VirtualAddress,
-        length: usize,
-        access: Access,
-    ) -> Result<()> {
+    pub async fn populate(&self, start: VirtualAddress, length: usize, access: Access) -> Result<()> {
         let range = page_range(start.align_down(PAGE_SIZE), length, Error::OutOfMemory)?;
         let mut at = range.start;
         while at < range.end {
             let leaf = self.tables.lock().find(VirtualAddress::new(at));
             if !leaf.is_some_and(|leaf| leaf.entry.allows(access.flags())) {
-                self.fault(VirtualAddress::new(at), access)
-                    .await
-                    .map_err(super::FaultError::populating)?;
+                self.fault(VirtualAddress::new(at), access).await.map_err(super::FaultError::populating)?;
             }
-            at += if leaf.is_some_and(|leaf: Leaf| leaf.large) {
-                LARGE_PAGE_SIZE
-            } else {
-                PAGE_SIZE
-            };
-            at = if leaf.is_some_and(|leaf| leaf.large) {
-                at & !(LARGE_PAGE_SIZE - 1)
-            } else {
-                at
-            };
+            at += if leaf.is_some_and(|leaf: Leaf| leaf.large) { LARGE_PAGE_SIZE } else { PAGE_SIZE };
+            at = if leaf.is_some_and(|leaf| leaf.large) { at & !(LARGE_PAGE_SIZE - 1) } else { at };
         }
         Ok(())
     }
@@ -473,13 +403,10 @@ impl AddressSpace {
             let range = old..new;
             // A stack that grows keeps its distance.
             let guarded = range.start..range.end.saturating_add(super::STACK_GUARD).min(USER_END);
-            let stack_near = layout.areas.touching(&guarded).any(|index| {
-                layout
-                    .areas
-                    .at(index)
-                    .attributes
-                    .contains(Attributes::GROWS_DOWN)
-            });
+            let stack_near = layout
+                .areas
+                .touching(&guarded)
+                .any(|index| layout.areas.at(index).attributes.contains(Attributes::GROWS_DOWN));
             if stack_near || !layout.areas.is_free(&range) {
                 return Err(Error::OutOfMemory);
             }
@@ -505,25 +432,15 @@ impl AddressSpace {
     pub async fn forget_object(&self, object: &Arc<dyn MappedObject>, bytes: Range<u64>) {
         let layout = self.layout.lock().await;
         for area in layout.areas.iter() {
-            let Backing::Object {
-                object: mapped,
-                offset,
-            } = &area.backing
-            else {
+            let Backing::Object { object: mapped, offset } = &area.backing else {
                 continue;
             };
             if !Arc::ptr_eq(mapped, object) {
                 continue;
             }
             // In bytes from the area's start, whole pages.
-            let from = bytes
-                .start
-                .saturating_sub(*offset)
-                .next_multiple_of(PAGE_SIZE as u64);
-            let to = bytes
-                .end
-                .saturating_sub(*offset)
-                .min((area.end - area.start) as u64);
+            let from = bytes.start.saturating_sub(*offset).next_multiple_of(PAGE_SIZE as u64);
+            let to = bytes.end.saturating_sub(*offset).min((area.end - area.start) as u64);
             if from < to {
                 self.clear(&(area.start + from as usize..area.start + to as usize));
             }
@@ -549,19 +466,13 @@ impl AddressSpace {
             let Some(area) = found else { break };
             whole &= area.start <= at;
             let (from, to) = (area.start.max(at), area.end.min(range.end));
-            if let (Backing::Object { object, offset }, Sharing::Shared) =
-                (&area.backing, area.sharing)
-            {
+            if let (Backing::Object { object, offset }, Sharing::Shared) = (&area.backing, area.sharing) {
                 let base = offset + (from - area.start) as u64;
                 object.sync(base..base + (to - from) as u64).await?;
             }
             at = to;
         }
-        if whole && at >= range.end {
-            Ok(())
-        } else {
-            Err(Error::OutOfMemory)
-        }
+        if whole && at >= range.end { Ok(()) } else { Err(Error::OutOfMemory) }
     }
 }
 

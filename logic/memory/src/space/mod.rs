@@ -13,6 +13,7 @@ mod pin;
 mod placement;
 mod remap;
 mod report;
+mod residency;
 mod translation;
 mod user;
 
@@ -24,7 +25,8 @@ pub use pin::{MAX_PINNED_PAGES, Pinned};
 pub use placement::{Bases, randomise};
 pub use remap::Remap;
 pub use report::{AreaUsage, MappingInfo};
-pub use translation::{Environment, MAX_SPACE_IDS, NeedsFlush, SpaceId, Translation};
+pub use residency::NeedsFlush;
+pub use translation::{Environment, MAX_SPACE_IDS, SpaceId, Translation};
 pub use user::FutexKey;
 
 use crate::page_table::{PageTable, Removed};
@@ -35,7 +37,7 @@ use base::sync::{Mutex, SpinLock};
 use base::{Error, Result};
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use translation::Residency;
+use residency::Residency;
 
 /// The first address behind the user half: Sv39's lower half without its last page, as on Linux.
 pub const USER_END: usize = 0x40_0000_0000 - PAGE_SIZE;
@@ -64,12 +66,7 @@ pub struct Limits {
 impl Default for Limits {
     /// Linux's defaults.
     fn default() -> Self {
-        Self {
-            address_space: usize::MAX,
-            data: usize::MAX,
-            stack: 8 << 20,
-            locked: 8 << 20,
-        }
+        Self { address_space: usize::MAX, data: usize::MAX, stack: 8 << 20, locked: 8 << 20 }
     }
 }
 
@@ -100,17 +97,8 @@ impl AddressSpace {
     ///
     /// # Errors
     /// `OutOfMemory`
-    pub fn new(
-        environment: &'static Environment,
-        limits: Limits,
-        bases: Bases,
-    ) -> Result<Arc<Self>> {
-        let layout = Layout {
-            areas: Areas::default(),
-            limits,
-            bases,
-            heap: bases.heap..bases.heap,
-        };
+    pub fn new(environment: &'static Environment, limits: Limits, bases: Bases) -> Result<Arc<Self>> {
+        let layout = Layout { areas: Areas::default(), limits, bases, heap: bases.heap..bases.heap };
         let tables = PageTable::new(Some(environment.kernel_root))?;
         Ok(Arc::new(Self::assemble(environment, layout, tables)))
     }
@@ -125,7 +113,7 @@ impl AddressSpace {
             layout: Mutex::new(layout),
             peak: AtomicUsize::new(tables.pages()),
             tables: SpinLock::new(tables),
-            residency: Residency::default(),
+            residency: Residency::new(),
         }
     }
 
@@ -150,11 +138,7 @@ impl AddressSpace {
     #[inline]
     pub fn activate(&self, hart: usize) -> NeedsFlush {
         let needed = self.residency.activate(hart);
-        if self.id == SpaceId(0) {
-            NeedsFlush::Yes
-        } else {
-            needed
-        }
+        if self.id == SpaceId(0) { NeedsFlush::Yes } else { needed }
     }
 
     /// To be called when `hart` uses another root. A space may only be dropped when no hart uses it.

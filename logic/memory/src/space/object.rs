@@ -96,11 +96,7 @@ impl SharedMemory {
         if length > 1 << 39 {
             return Err(Error::OutOfMemory);
         }
-        Ok(Arc::new(Self {
-            pages: SpinLock::new(PageTable::new(None)?),
-            length,
-            label,
-        }))
+        Ok(Arc::new(Self { pages: SpinLock::new(PageTable::new(None)?), length, label }))
     }
 
     /// How many pages take memory.

@@ -43,17 +43,13 @@ impl Pinned {
     /// Further handles of the frames, in order; the first piece may begin inside the first frame.
     pub fn frames(&self) -> impl Iterator<Item = Frame> + '_ {
         // SAFETY: we hold a handle of each while `self` lives.
-        self.pieces
-            .iter()
-            .map(|piece| unsafe { Frame::share_raw(frame_of(piece)) })
+        self.pieces.iter().map(|piece| unsafe { Frame::share_raw(frame_of(piece)) })
     }
 
     /// Where each piece is in physical memory, for a device; in order.
     pub fn physical(&self) -> impl Iterator<Item = (PhysicalAddress, usize)> + '_ {
         let offset = |piece: &SharedBytes<'_>| piece.pointer().addr() & (PAGE_SIZE - 1);
-        self.pieces
-            .iter()
-            .map(move |piece| (frame_of(piece) + offset(piece), piece.len()))
+        self.pieces.iter().map(move |piece| (frame_of(piece) + offset(piece), piece.len()))
     }
 
     #[inline]
@@ -97,15 +93,8 @@ impl AddressSpace {
     ///
     /// # Errors
     /// `BadAddress`: the first byte cannot be accessed so. `OutOfMemory`
-    pub async fn pin(
-        &self,
-        address: VirtualAddress,
-        length: usize,
-        access: Access,
-    ) -> Result<Pinned> {
-        let mut pinned = Pinned {
-            pieces: SmallVec::new(),
-        };
+    pub async fn pin(&self, address: VirtualAddress, length: usize, access: Access) -> Result<Pinned> {
+        let mut pinned = Pinned { pieces: SmallVec::new() };
         let wanted = length.min(limit(address));
         let mut done = self.pin_present(&mut pinned, address, wanted, access)?;
         while done < wanted {
@@ -122,19 +111,10 @@ impl AddressSpace {
 
     /// [`AddressSpace::pin`] of what is in memory already: `None` when the first byte is not.
     #[inline]
-    pub fn try_pin(
-        &self,
-        address: VirtualAddress,
-        length: usize,
-        access: Access,
-    ) -> Option<Pinned> {
-        let mut pinned = Pinned {
-            pieces: SmallVec::new(),
-        };
+    pub fn try_pin(&self, address: VirtualAddress, length: usize, access: Access) -> Option<Pinned> {
+        let mut pinned = Pinned { pieces: SmallVec::new() };
         let wanted = length.min(limit(address));
-        let done = self
-            .pin_present(&mut pinned, address, wanted, access)
-            .ok()?;
+        let done = self.pin_present(&mut pinned, address, wanted, access).ok()?;
         (done > 0 || length == 0).then_some(pinned)
     }
 
@@ -148,10 +128,7 @@ impl AddressSpace {
     ) -> Result<usize> {
         let pages = (address.page_offset() + length).div_ceil(PAGE_SIZE);
         if pinned.pieces.len() + pages > pinned.pieces.capacity() {
-            pinned
-                .pieces
-                .try_reserve_exact(pages)
-                .map_err(|_| Error::OutOfMemory)?;
+            pinned.pieces.try_reserve_exact(pages).map_err(|_| Error::OutOfMemory)?;
         }
         let needed = access.flags() | Flags::VALID | Flags::USER;
         let mut done = 0;

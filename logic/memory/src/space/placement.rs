@@ -32,22 +32,14 @@ const EXECUTABLE: usize = (USER_END / 3 * 2) & !(PAGE_SIZE - 1);
 pub fn randomise(entropy: [u64; 4], stack_limit: usize) -> Bases {
     let pages = |number: u64, limit: usize| (number as usize & (limit - 1)) * PAGE_SIZE;
     let stack = USER_END - pages(entropy[0], STACK_PAGES);
-    let gap = stack_limit
-        .saturating_add(super::STACK_GUARD)
-        .clamp(GAP_MINIMUM, GAP_MAXIMUM);
+    let gap = stack_limit.saturating_add(super::STACK_GUARD).clamp(GAP_MINIMUM, GAP_MAXIMUM);
     // The gap counts from the lowest place the stack's top may have, so that the stack fits whatever chance does.
     let room = gap.saturating_add(STACK_PAGES * PAGE_SIZE).min(GAP_MAXIMUM);
     let mmap = (USER_END - room - pages(entropy[1], MMAP_PAGES)) & !(PAGE_SIZE - 1);
     let executable = EXECUTABLE.min(mmap / 3 * 2) & !(PAGE_SIZE - 1);
     let executable = executable - pages(entropy[2], MMAP_PAGES);
     let heap_offset = pages(entropy[3], HEAP_PAGES);
-    Bases {
-        mmap,
-        stack,
-        executable,
-        heap: executable + heap_offset,
-        heap_offset,
-    }
+    Bases { mmap, stack, executable, heap: executable + heap_offset, heap_offset }
 }
 
 #[cfg(test)]
@@ -56,31 +48,14 @@ mod tests {
 
     #[test]
     fn every_draw_keeps_room_and_order() {
-        for entropy in [
-            [0; 4],
-            [u64::MAX; 4],
-            [u64::MAX, 0, 7, 9],
-            [0, u64::MAX, 1, 2],
-        ] {
+        for entropy in [[0; 4], [u64::MAX; 4], [u64::MAX, 0, 7, 9], [0, u64::MAX, 1, 2]] {
             for stack_limit in [0, 8 << 20, 1 << 30, usize::MAX] {
                 let bases = randomise(entropy, stack_limit);
                 let needed = stack_limit.min(1 << 32);
                 assert!(bases.executable >= super::super::MMAP_MINIMUM, "{bases:x?}");
-                assert!(
-                    bases.executable < bases.mmap && bases.mmap < bases.stack,
-                    "{bases:x?}"
-                );
-                assert!(
-                    bases.stack - bases.mmap >= needed && bases.stack <= USER_END,
-                    "{bases:x?}"
-                );
-                for base in [
-                    bases.mmap,
-                    bases.stack,
-                    bases.executable,
-                    bases.heap,
-                    bases.heap_offset,
-                ] {
+                assert!(bases.executable < bases.mmap && bases.mmap < bases.stack, "{bases:x?}");
+                assert!(bases.stack - bases.mmap >= needed && bases.stack <= USER_END, "{bases:x?}");
+                for base in [bases.mmap, bases.stack, bases.executable, bases.heap, bases.heap_offset] {
                     assert!(base.is_multiple_of(PAGE_SIZE), "{bases:x?}");
                 }
             }

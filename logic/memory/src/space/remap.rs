@@ -34,11 +34,8 @@ impl AddressSpace {
         new_length: usize,
         how: Remap,
     ) -> Result<VirtualAddress> {
-        let page_up = |length: usize| {
-            length
-                .checked_next_multiple_of(PAGE_SIZE)
-                .ok_or(Error::InvalidArgument)
-        };
+        let page_up =
+            |length: usize| length.checked_next_multiple_of(PAGE_SIZE).ok_or(Error::InvalidArgument);
         let (old_length, new_length) = (page_up(old_length)?, page_up(new_length)?);
         if !old.is_aligned(PAGE_SIZE) || new_length == 0 || new_length > USER_END {
             return Err(Error::InvalidArgument);
@@ -96,8 +93,7 @@ impl AddressSpace {
         let start = match how {
             Remap::To(target) => target.value(),
             _ => {
-                let large =
-                    new_length >= LARGE_PAGE_SIZE && matches!(area.backing, Backing::Anonymous);
+                let large = new_length >= LARGE_PAGE_SIZE && matches!(area.backing, Backing::Anonymous);
                 layout.find_place(new_length, large)?
             }
         };
@@ -118,19 +114,12 @@ impl AddressSpace {
 
     /// Moves the pages of `range` to `target`; all or none.
     fn move_pages(&self, range: &Range<usize>, target: usize) -> Result<()> {
-        let (start, end) = (
-            VirtualAddress::new(range.start),
-            VirtualAddress::new(range.end),
-        );
+        let (start, end) = (VirtualAddress::new(range.start), VirtualAddress::new(range.end));
         let to = VirtualAddress::new(target);
         let mut at = start;
         let mut result = Ok(());
         while at < end && result.is_ok() {
-            match self
-                .tables
-                .lock()
-                .relocate(at..end, to + (at - start), BATCH)
-            {
+            match self.tables.lock().relocate(at..end, to + (at - start), BATCH) {
                 Ok(next) => at = next,
                 Err((stopped, error)) => (at, result) = (stopped, Err(error)),
             }
@@ -139,11 +128,7 @@ impl AddressSpace {
             // Back again: the tables for it are all still there.
             let (mut back, moved) = (to, to + (at - start));
             while back < moved {
-                match self
-                    .tables
-                    .lock()
-                    .relocate(back..moved, start + (back - to), BATCH)
-                {
+                match self.tables.lock().relocate(back..moved, start + (back - to), BATCH) {
                     Ok(next) => back = next,
                     Err((stopped, _)) => {
                         debug_assert!(false, "no table was missing at {stopped:?}");
@@ -153,11 +138,7 @@ impl AddressSpace {
             }
         }
         self.flush(range.clone());
-        self.forget_tables(if result.is_ok() {
-            range.clone()
-        } else {
-            target..target + range.len()
-        });
+        self.forget_tables(if result.is_ok() { range.clone() } else { target..target + range.len() });
         result
     }
 
@@ -178,19 +159,12 @@ impl AddressSpace {
 fn part(area: &Area, from: usize, place: Range<usize>, like: &Area) -> Area {
     let backing = match &area.backing {
         Backing::Anonymous => Backing::Anonymous,
-        Backing::Object { object, offset } => Backing::Object {
-            object: object.clone(),
-            offset: offset + (from - area.start) as u64,
-        },
+        Backing::Object { object, offset } => {
+            Backing::Object { object: object.clone(), offset: offset + (from - area.start) as u64 }
+        }
     };
     let attributes = like.attributes.difference(Attributes::GROWS_DOWN);
-    Area {
-        start: place.start,
-        end: place.end,
-        backing,
-        attributes,
-        ..like.clone()
-    }
+    Area { start: place.start, end: place.end, backing, attributes, ..like.clone() }
 }
 
 fn check_target(target: VirtualAddress, length: usize, old: &Range<usize>) -> Result<()> {
@@ -207,11 +181,9 @@ fn check_target(target: VirtualAddress, length: usize, old: &Range<usize>) -> Re
 /// The object's offsets must not overflow.
 fn check_object(area: &Area, start: usize, length: usize) -> Result<()> {
     if let Backing::Object { offset, .. } = &area.backing {
-        let end = offset
-            .checked_add((start - area.start) as u64)
-            .and_then(|from| from.checked_add(length as u64));
-        end.filter(|&end| end <= i64::MAX as u64)
-            .ok_or(Error::InvalidArgument)?;
+        let end =
+            offset.checked_add((start - area.start) as u64).and_then(|from| from.checked_add(length as u64));
+        end.filter(|&end| end <= i64::MAX as u64).ok_or(Error::InvalidArgument)?;
     }
     Ok(())
 }

@@ -54,10 +54,7 @@ impl AddressSpace {
     /// Bytes in all mappings, and in those that count as data.
     pub async fn mapped_bytes(&self) -> (usize, usize) {
         let layout = self.layout.lock().await;
-        (
-            layout.areas.pages() * PAGE_SIZE,
-            layout.areas.data_pages() * PAGE_SIZE,
-        )
+        (layout.areas.pages() * PAGE_SIZE, layout.areas.data_pages() * PAGE_SIZE)
     }
 
     /// What `range` takes.
@@ -68,11 +65,7 @@ impl AddressSpace {
             let pages = (part.end - part.start) / PAGE_SIZE;
             usage.resident += pages;
             usage.large += if leaf.large { pages } else { 0 };
-            usage.exclusive += if crate::page_table::PageTable::is_exclusive(leaf) {
-                pages
-            } else {
-                0
-            };
+            usage.exclusive += if crate::page_table::PageTable::is_exclusive(leaf) { pages } else { 0 };
             true
         });
         usage
@@ -115,21 +108,9 @@ impl AddressSpace {
             }
             let private_write =
                 area.sharing == Sharing::Private && area.protection.contains(Protection::WRITE);
-            let access = if private_write {
-                Access::Write
-            } else {
-                Access::Read
-            };
-            let result = self
-                .populate(VirtualAddress::new(part.start), part.len(), access)
-                .await;
-            result.map_err(|error| {
-                if error == Error::BadAddress {
-                    Error::WouldBlock
-                } else {
-                    error
-                }
-            })?;
+            let access = if private_write { Access::Write } else { Access::Read };
+            let result = self.populate(VirtualAddress::new(part.start), part.len(), access).await;
+            result.map_err(|error| if error == Error::BadAddress { Error::WouldBlock } else { error })?;
         }
         Ok(())
     }
@@ -142,16 +123,9 @@ impl AddressSpace {
         self.set_locked(start, length, false).await.map(|_| ())
     }
 
-    async fn set_locked(
-        &self,
-        start: VirtualAddress,
-        length: usize,
-        value: bool,
-    ) -> Result<Range<usize>> {
+    async fn set_locked(&self, start: VirtualAddress, length: usize, value: bool) -> Result<Range<usize>> {
         let first = start.align_down(PAGE_SIZE);
-        let length = length
-            .checked_add(start - first)
-            .ok_or(Error::InvalidArgument)?;
+        let length = length.checked_add(start - first).ok_or(Error::InvalidArgument)?;
         let range = page_range(first, length, Error::OutOfMemory)?;
         let mut layout = self.layout.lock().await;
         if !layout.areas.covers(&range) {
@@ -168,9 +142,7 @@ impl AddressSpace {
         }
         layout.areas.reserve(2)?;
         self.split_at_ends(&range)?;
-        layout.areas.change(&range, |area| {
-            area.attributes.set(Attributes::LOCKED, value)
-        });
+        layout.areas.change(&range, |area| area.attributes.set(Attributes::LOCKED, value));
         Ok(range)
     }
 }
@@ -179,27 +151,15 @@ fn describe(area: &Area) -> MappingInfo {
     let mut name = String::new();
     let (mut offset, mut identity) = (0, (0, 0));
     match &area.backing {
-        Backing::Object {
-            object,
-            offset: from,
-        } => {
+        Backing::Object { object, offset: from } => {
             // Writing into a string gives no errors.
             let _ = object.name(&mut name);
             (offset, identity) = (*from, object.identity());
         }
         Backing::Anonymous if area.attributes.contains(Attributes::HEAP) => name.push_str("[heap]"),
-        Backing::Anonymous if area.attributes.contains(Attributes::STACK) => {
-            name.push_str("[stack]")
-        }
+        Backing::Anonymous if area.attributes.contains(Attributes::STACK) => name.push_str("[stack]"),
         Backing::Anonymous => {}
     }
     let range = area.start..area.end;
-    MappingInfo {
-        range,
-        protection: area.protection,
-        sharing: area.sharing,
-        offset,
-        identity,
-        name,
-    }
+    MappingInfo { range, protection: area.protection, sharing: area.sharing, offset, identity, name }
 }

@@ -50,10 +50,7 @@ impl Recorder {
 
 impl Translation for Recorder {
     fn flush(&self, _: SpaceId, range: Range<VirtualAddress>, harts: u64) {
-        self.flushes
-            .lock()
-            .unwrap()
-            .push((harts, Some(range.start.value()..range.end.value())));
+        self.flushes.lock().unwrap().push((harts, Some(range.start.value()..range.end.value())));
     }
     fn flush_all(&self, _: SpaceId, harts: u64) {
         self.flushes.lock().unwrap().push((harts, None));
@@ -85,26 +82,13 @@ impl Machine {
         let turn = exclusive();
         let kernel = Box::new(crate::page_table::kernel::KernelTable::new().unwrap());
         let recorder: &Recorder = Box::leak(Box::default());
-        let environment = Box::leak(Box::new(
-            Environment::new(recorder, kernel.root(), largest).unwrap(),
-        ));
+        let environment = Box::leak(Box::new(Environment::new(recorder, kernel.root(), largest).unwrap()));
         frames::drain_cache();
-        Self {
-            environment,
-            recorder,
-            free: frames::free_frames(),
-            _kernel: kernel,
-            _turn: turn,
-        }
+        Self { environment, recorder, free: frames::free_frames(), _kernel: kernel, _turn: turn }
     }
 
     fn space(&self) -> Arc<AddressSpace> {
-        AddressSpace::new(
-            self.environment,
-            Limits::default(),
-            randomise([0; 4], 8 << 20),
-        )
-        .unwrap()
+        AddressSpace::new(self.environment, Limits::default(), randomise([0; 4], 8 << 20)).unwrap()
     }
 
     /// All frames that were free at the start are free again.
@@ -125,9 +109,7 @@ impl AddressSpace {
     }
 
     fn anonymous(&self, length: usize) -> usize {
-        run(self.map(MapRequest::anonymous(length, RW)))
-            .unwrap()
-            .value()
+        run(self.map(MapRequest::anonymous(length, RW))).unwrap().value()
     }
 }
 
@@ -141,12 +123,7 @@ struct File {
 
 impl File {
     fn new(length: u64, waits: bool) -> Arc<Self> {
-        Arc::new(Self {
-            pages: StdMutex::default(),
-            length,
-            waits,
-            writes: AtomicUsize::new(0),
-        })
+        Arc::new(Self { pages: StdMutex::default(), length, waits, writes: AtomicUsize::new(0) })
     }
 
     fn load(&self, index: u64) -> Result<Frame> {
@@ -173,11 +150,7 @@ impl MappedObject for File {
         Operation::pending(async move {
             core::future::poll_fn(|_| {
                 polls += 1;
-                if polls > 3 {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
-                }
+                if polls > 3 { Poll::Ready(()) } else { Poll::Pending }
             })
             .await;
             self.load(index)
@@ -217,20 +190,11 @@ fn zeros_appear_on_demand_and_go_with_the_space() {
     let zero = space.tables.lock().find(at(start)).unwrap();
     assert_eq!(zero.entry.address(), machine.environment.zero.address());
     space.set_byte(start + 5, 7).unwrap();
-    assert_eq!(
-        (space.byte(start + 5), space.byte(start + 6)),
-        (Ok(7), Ok(0))
-    );
+    assert_eq!((space.byte(start + 5), space.byte(start + 6)), (Ok(7), Ok(0)));
     assert_eq!(space.resident_pages(), 1);
     assert_eq!(space.byte(start + 10 * PAGE), Err(Error::BadAddress));
-    assert_eq!(
-        run(space.fault(at(start - 1), Access::Read)),
-        Err(FaultError::NotMapped)
-    );
-    assert_eq!(
-        run(space.fault(at(start), Access::Execute)),
-        Err(FaultError::Denied)
-    );
+    assert_eq!(run(space.fault(at(start - 1), Access::Read)), Err(FaultError::NotMapped));
+    assert_eq!(run(space.fault(at(start), Access::Execute)), Err(FaultError::Denied));
     run(space.unmap(at(start), 10 * PAGE)).unwrap();
     assert_eq!((space.resident_pages(), space.table_frames()), (0, 4));
     drop(space);
@@ -246,28 +210,13 @@ fn mmap_answers_as_linux_does() {
     assert_eq!(map(plain(0)), Err(Error::InvalidArgument));
     assert_eq!(map(plain(usize::MAX)), Err(Error::OutOfMemory));
     assert_eq!(map(plain(USER_END + 1)), Err(Error::OutOfMemory));
-    assert_eq!(
-        map(plain(PAGE).at(Placement::Fixed(at(0x1001)))),
-        Err(Error::InvalidArgument)
-    );
-    assert_eq!(
-        map(plain(PAGE).at(Placement::Fixed(at(0)))),
-        Err(Error::NotPermitted)
-    );
-    assert_eq!(
-        map(plain(PAGE).at(Placement::Fixed(at(USER_END)))),
-        Err(Error::OutOfMemory)
-    );
-    assert_eq!(
-        map(plain(PAGE).at(Placement::Fixed(at(USER_END - PAGE)))),
-        Ok(at(USER_END - PAGE))
-    );
+    assert_eq!(map(plain(PAGE).at(Placement::Fixed(at(0x1001)))), Err(Error::InvalidArgument));
+    assert_eq!(map(plain(PAGE).at(Placement::Fixed(at(0)))), Err(Error::NotPermitted));
+    assert_eq!(map(plain(PAGE).at(Placement::Fixed(at(USER_END)))), Err(Error::OutOfMemory));
+    assert_eq!(map(plain(PAGE).at(Placement::Fixed(at(USER_END - PAGE)))), Ok(at(USER_END - PAGE)));
     let here = at(0x7000_0000);
     assert_eq!(map(plain(PAGE).at(Placement::Hint(here + 5))), Ok(here));
-    assert_eq!(
-        map(plain(PAGE).at(Placement::FixedNoReplace(here))),
-        Err(Error::AlreadyExists)
-    );
+    assert_eq!(map(plain(PAGE).at(Placement::FixedNoReplace(here))), Err(Error::AlreadyExists));
     assert_ne!(map(plain(PAGE).at(Placement::Hint(here))), Ok(here));
     space.set_byte(here.value(), 1).unwrap();
     assert_eq!(map(plain(1).at(Placement::Fixed(here))), Ok(here));
@@ -275,13 +224,7 @@ fn mmap_answers_as_linux_does() {
     let file = File::new(100, false);
     let odd = file_map(&file, 5, PAGE, RW, Sharing::Shared);
     assert_eq!(map(odd), Err(Error::InvalidArgument));
-    let far = file_map(
-        &file,
-        i64::MAX as u64 & !0xfff,
-        2 * PAGE,
-        RW,
-        Sharing::Shared,
-    );
+    let far = file_map(&file, i64::MAX as u64 & !0xfff, 2 * PAGE, RW, Sharing::Shared);
     assert_eq!(map(far), Err(Error::Overflow));
     let mut read_only = file_map(&file, 0, PAGE, RW, Sharing::Shared);
     read_only.maximum = Protection::READ;
@@ -293,10 +236,7 @@ fn mmap_answers_as_linux_does() {
     assert_eq!(unmap(USER_END, PAGE), Err(Error::InvalidArgument));
     assert_eq!(unmap(0x1000, USER_END - 0x1000), Ok(()));
     let protect = |start, length| run(space.protect(at(start), length, RW));
-    assert_eq!(
-        (protect(1, PAGE), protect(PAGE, 0)),
-        (Err(Error::InvalidArgument), Ok(()))
-    );
+    assert_eq!((protect(1, PAGE), protect(PAGE, 0)), (Err(Error::InvalidArgument), Ok(())));
     assert_eq!(protect(PAGE, PAGE), Err(Error::OutOfMemory));
     let advise = |start, advice| run(space.advise(at(start), PAGE, advice));
     assert_eq!(advise(1, linux::MADV_DONTNEED), Err(Error::InvalidArgument));
@@ -310,31 +250,18 @@ fn mmap_answers_as_linux_does() {
 fn limits_are_kept() {
     let machine = Machine::new();
     let space = machine.space();
-    let limits = Limits {
-        address_space: 10 * PAGE,
-        data: 4 * PAGE,
-        ..Limits::default()
-    };
+    let limits = Limits { address_space: 10 * PAGE, data: 4 * PAGE, ..Limits::default() };
     run(space.set_limits(limits));
     let map = |length, protection| run(space.map(MapRequest::anonymous(length, protection)));
     assert_eq!(map(5 * PAGE, RW), Err(Error::OutOfMemory));
     let start = map(6 * PAGE, Protection::READ).unwrap();
-    assert_eq!(
-        run(space.protect(start, 5 * PAGE, RW)),
-        Err(Error::OutOfMemory)
-    );
+    assert_eq!(run(space.protect(start, 5 * PAGE, RW)), Err(Error::OutOfMemory));
     assert_eq!(run(space.protect(start, 4 * PAGE, RW)), Ok(()));
     assert_eq!(map(5 * PAGE, Protection::READ), Err(Error::OutOfMemory));
     assert_eq!(map(4 * PAGE, Protection::READ).map(|_| ()), Ok(()));
     assert_eq!(run(space.mapped_bytes()), (10 * PAGE, 4 * PAGE));
-    assert_eq!(
-        run(space.remap(start, 6 * PAGE, 7 * PAGE, Remap::MayMove)),
-        Err(Error::BadAddress)
-    );
-    assert_eq!(
-        run(space.remap(start, 4 * PAGE, 5 * PAGE, Remap::MayMove)),
-        Err(Error::OutOfMemory)
-    );
+    assert_eq!(run(space.remap(start, 6 * PAGE, 7 * PAGE, Remap::MayMove)), Err(Error::BadAddress));
+    assert_eq!(run(space.remap(start, 4 * PAGE, 5 * PAGE, Remap::MayMove)), Err(Error::OutOfMemory));
 }
 
 #[test]
@@ -372,17 +299,11 @@ fn a_stack_grows_within_its_limit_and_keeps_its_distance() {
     space.set_byte(top - 5 * PAGE, 3).unwrap();
     assert_eq!(run(space.mappings()).unwrap()[0].range, top - 5 * PAGE..top);
     space.set_byte(top - (8 << 20), 3).unwrap();
-    assert_eq!(
-        space.set_byte(top - (8 << 20) - 1, 3),
-        Err(Error::BadAddress)
-    );
+    assert_eq!(space.set_byte(top - (8 << 20) - 1, 3), Err(Error::BadAddress));
     run(space.unmap(at(top - (8 << 20)), 4 << 20)).unwrap();
     let below = top - (6 << 20);
     run(space.map(MapRequest::anonymous(PAGE, RW).at(Placement::Fixed(at(below - PAGE))))).unwrap();
-    assert_eq!(
-        space.set_byte(below + STACK_GUARD - 1, 3),
-        Err(Error::BadAddress)
-    );
+    assert_eq!(space.set_byte(below + STACK_GUARD - 1, 3), Err(Error::BadAddress));
     space.set_byte(below + STACK_GUARD, 3).unwrap();
     drop(space);
     machine.assert_nothing_lost();
@@ -403,35 +324,21 @@ fn fork_copies_on_write_and_shares_what_is_shared() {
     let child = run(parent.fork()).unwrap();
     assert!(before - frames::free_frames() <= 4 + 2 + 2, "only tables");
     assert_eq!((child.byte(private), child.byte(shared)), (Ok(1), Ok(3)));
-    let frame = |space: &AddressSpace, address| {
-        space
-            .tables
-            .lock()
-            .find(at(address))
-            .unwrap()
-            .entry
-            .address()
-    };
+    let frame =
+        |space: &AddressSpace, address| space.tables.lock().find(at(address)).unwrap().entry.address();
     assert_eq!(frame(&parent, private), frame(&child, private));
     child.set_byte(private, 10).unwrap();
     parent.set_byte(private + PAGE, 20).unwrap();
     child.set_byte(shared, 30).unwrap();
     parent.set_byte(shared + 1, 31).unwrap();
-    let bytes = |space: &AddressSpace| {
-        [private, private + PAGE, shared, shared + 1].map(|a| space.byte(a).unwrap())
-    };
-    assert_eq!(
-        (bytes(&parent), bytes(&child)),
-        ([1, 20, 30, 31], [10, 2, 30, 31])
-    );
+    let bytes =
+        |space: &AddressSpace| [private, private + PAGE, shared, shared + 1].map(|a| space.byte(a).unwrap());
+    assert_eq!((bytes(&parent), bytes(&child)), ([1, 20, 30, 31], [10, 2, 30, 31]));
     // The other one has the page to itself now: no second copy.
     let alone = frame(&parent, private);
     let before = frames::free_frames();
     parent.set_byte(private, 5).unwrap();
-    assert_eq!(
-        (frame(&parent, private), frames::free_frames()),
-        (alone, before)
-    );
+    assert_eq!((frame(&parent, private), frames::free_frames()), (alone, before));
     let grandchild = run(child.fork()).unwrap();
     drop((parent, child));
     assert_eq!(bytes(&grandchild), [10, 2, 30, 31]);
@@ -453,40 +360,19 @@ fn large_pages_come_split_and_survive_a_fork() {
     assert_eq!(space.resident_pages(), 513);
     let child = run(space.fork()).unwrap();
     child.set_byte(start + 100 * PAGE, 4).unwrap();
-    assert_eq!(
-        (
-            space.byte(start + 100 * PAGE),
-            child.byte(start + 100 * PAGE)
-        ),
-        (Ok(3), Ok(4))
-    );
-    assert_eq!(
-        child.usage(start..start + LARGE_PAGE_SIZE).large,
-        0,
-        "the child's is split"
-    );
-    assert_eq!(
-        space.usage(start..start + LARGE_PAGE_SIZE).large,
-        512,
-        "ours is not"
-    );
+    assert_eq!((space.byte(start + 100 * PAGE), child.byte(start + 100 * PAGE)), (Ok(3), Ok(4)));
+    assert_eq!(child.usage(start..start + LARGE_PAGE_SIZE).large, 0, "the child's is split");
+    assert_eq!(space.usage(start..start + LARGE_PAGE_SIZE).large, 512, "ours is not");
     drop(child);
     space.set_byte(start + 7 * PAGE, 9).unwrap();
-    assert_eq!(
-        space.usage(start..start + LARGE_PAGE_SIZE).large,
-        512,
-        "whole and writable again"
-    );
+    assert_eq!(space.usage(start..start + LARGE_PAGE_SIZE).large, 512, "whole and writable again");
     run(space.protect(at(start + 50 * PAGE), PAGE, Protection::empty())).unwrap();
     assert_eq!(space.byte(start + 50 * PAGE), Err(Error::BadAddress));
     assert_eq!(space.byte(start + 100 * PAGE), Ok(3));
     run(space.protect(at(start + 50 * PAGE), PAGE, RW)).unwrap();
     assert_eq!(space.byte(start + 50 * PAGE), Ok(0));
     run(space.unmap(at(start + 8 * PAGE), 8 * PAGE)).unwrap();
-    assert_eq!(
-        (space.byte(start), space.byte(start + 7 * PAGE)),
-        (Ok(2), Ok(9))
-    );
+    assert_eq!((space.byte(start), space.byte(start + 7 * PAGE)), (Ok(2), Ok(9)));
     assert_eq!(space.byte(start + 8 * PAGE), Err(Error::BadAddress));
     assert_eq!(space.resident_pages(), 513 - 8);
     drop(space);
@@ -505,10 +391,7 @@ fn advice_empties_and_marks() {
     run(space.advise(at(start + PAGE), PAGE, linux::MADV_DONTFORK)).unwrap();
     space.set_byte(start + 3 * PAGE, 5).unwrap();
     let child = run(space.fork()).unwrap();
-    assert_eq!(
-        (child.byte(start), child.byte(start + 3 * PAGE)),
-        (Ok(0), Ok(5))
-    );
+    assert_eq!((child.byte(start), child.byte(start + 3 * PAGE)), (Ok(0), Ok(5)));
     assert_eq!(child.byte(start + PAGE), Err(Error::BadAddress));
     run(space.advise(at(start + 4 * PAGE), 4 * PAGE, linux::MADV_NOHUGEPAGE)).unwrap();
     assert_eq!(run(space.mappings()).unwrap().len(), 5);
@@ -532,28 +415,15 @@ fn files_are_mapped_private_and_shared() {
         let machine = Machine::new();
         let space = machine.space();
         let file = File::new(3 * PAGE as u64 + 10, waits);
-        let map = |sharing| {
-            run(space.map(file_map(&file, PAGE as u64, 4 * PAGE, RW, sharing)))
-                .unwrap()
-                .value()
-        };
+        let map =
+            |sharing| run(space.map(file_map(&file, PAGE as u64, 4 * PAGE, RW, sharing))).unwrap().value();
         let (private, shared) = (map(Sharing::Private), map(Sharing::Shared));
-        assert_eq!(
-            (space.byte(private), space.byte(shared + PAGE)),
-            (Ok(2), Ok(3))
-        );
+        assert_eq!((space.byte(private), space.byte(shared + PAGE)), (Ok(2), Ok(3)));
         assert_eq!(space.byte(shared + 2 * PAGE + 11), Ok(4));
-        assert_eq!(
-            run(space.fault(at(shared + 3 * PAGE), Access::Read)),
-            Err(FaultError::BeyondEnd)
-        );
+        assert_eq!(run(space.fault(at(shared + 3 * PAGE), Access::Read)), Err(FaultError::BeyondEnd));
         assert_eq!(file.writes.load(Ordering::Relaxed), 0);
         space.set_byte(shared, 99).unwrap();
-        assert_eq!(
-            file.writes.load(Ordering::Relaxed),
-            1,
-            "the first store is noticed"
-        );
+        assert_eq!(file.writes.load(Ordering::Relaxed), 1, "the first store is noticed");
         assert_eq!(space.byte(private), Ok(99), "not copied yet");
         space.set_byte(private, 50).unwrap();
         assert_eq!((space.byte(private), space.byte(shared)), (Ok(50), Ok(99)));
@@ -566,10 +436,7 @@ fn files_are_mapped_private_and_shared() {
         assert!(
             matches!(run(space.futex_key(at(shared + 8))), Ok(FutexKey::Shared { offset, .. }) if offset == PAGE as u64 + 8)
         );
-        assert_eq!(
-            run(space.futex_key(at(private + 8))),
-            Ok(space.private_futex_key(at(private + 8)))
-        );
+        assert_eq!(run(space.futex_key(at(private + 8))), Ok(space.private_futex_key(at(private + 8))));
         run(space.sync(at(shared), 4 * PAGE)).unwrap();
         drop((space, file));
         machine.assert_nothing_lost();
@@ -584,16 +451,8 @@ fn a_read_brings_the_neighbours_that_are_at_hand() {
     for index in 0..40 {
         file.load(index).unwrap();
     }
-    let request = file_map(
-        &file,
-        0,
-        64 * PAGE,
-        Protection::READ | Protection::EXECUTE,
-        Sharing::Private,
-    );
-    let start = run(space.map(request.at(Placement::Fixed(at(0x40_0000)))))
-        .unwrap()
-        .value();
+    let request = file_map(&file, 0, 64 * PAGE, Protection::READ | Protection::EXECUTE, Sharing::Private);
+    let start = run(space.map(request.at(Placement::Fixed(at(0x40_0000))))).unwrap().value();
     run(space.fault(at(start + 5 * PAGE), Access::Execute)).unwrap();
     assert_eq!(space.resident_pages(), 16);
     run(space.fault(at(start + 35 * PAGE), Access::Read)).unwrap();
@@ -618,28 +477,13 @@ fn a_pin_survives_what_happens_to_the_mapping() {
     let many = run(space.pin(at(start + 2 * PAGE + 1), 98 * PAGE - 1, Access::Write)).unwrap();
     assert_eq!((many.len(), many.frames().count()), (64 * PAGE - 1, 64));
     assert_eq!(Sink::scattered(many.pieces()).copy_from(&[7; 9000]), 9000);
-    assert_eq!(
-        (
-            space.byte(start + 2 * PAGE),
-            space.byte(start + 2 * PAGE + 9000)
-        ),
-        (Ok(0), Ok(7))
-    );
+    assert_eq!((space.byte(start + 2 * PAGE), space.byte(start + 2 * PAGE + 9000)), (Ok(0), Ok(7)));
     let end = run(space.pin(at(start + 99 * PAGE), 5 * PAGE, Access::Write)).unwrap();
     let after = space.byte(start + 100 * PAGE).is_ok();
     assert!(after || end.len() == PAGE, "as far as it goes");
-    assert_eq!(
-        run(space.pin(at(start), 1, Access::Read)).err(),
-        Some(Error::BadAddress)
-    );
-    assert_eq!(
-        run(space.pin(at(start), 0, Access::Read)).map(|pinned| pinned.len()),
-        Ok(0)
-    );
-    assert_eq!(
-        run(space.pin(at(usize::MAX - 5), 100, Access::Read)).err(),
-        Some(Error::BadAddress)
-    );
+    assert_eq!(run(space.pin(at(start), 1, Access::Read)).err(), Some(Error::BadAddress));
+    assert_eq!(run(space.pin(at(start), 0, Access::Read)).map(|pinned| pinned.len()), Ok(0));
+    assert_eq!(run(space.pin(at(usize::MAX - 5), 100, Access::Read)).err(), Some(Error::BadAddress));
     drop((many, end, space));
     machine.assert_nothing_lost();
 }
@@ -657,21 +501,12 @@ fn what_is_written_in_flight_arrives_in_the_parent() {
         let pinned = run(space.pin(at(address), 10, Access::Write)).unwrap();
         let (physical, length) = pinned.physical().next().unwrap();
         let leaf = space.tables.lock().find(at(address)).unwrap();
-        assert_eq!(
-            (physical, length),
-            (PageTable::physical(leaf, at(address)), 10)
-        );
+        assert_eq!((physical, length), (PageTable::physical(leaf, at(address)), 10));
         let child = run(space.fork()).unwrap();
         space.set_byte(address + 20, 2).unwrap();
         assert_eq!(Sink::scattered(pinned.pieces()).copy_from(&[9; 10]), 10);
-        assert_eq!(
-            (space.byte(address + 5), space.byte(address + 20)),
-            (Ok(9), Ok(2))
-        );
-        assert_eq!(
-            (child.byte(address + 5), child.byte(address + 20)),
-            (Ok(0), Ok(0))
-        );
+        assert_eq!((space.byte(address + 5), space.byte(address + 20)), (Ok(9), Ok(2)));
+        assert_eq!((child.byte(address + 5), child.byte(address + 20)), (Ok(0), Ok(0)));
         assert_eq!(child.byte(start), Ok(1));
     }
     drop(space);
@@ -683,24 +518,17 @@ fn pages_of_a_shortened_object_go() {
     let machine = Machine::new();
     let space = machine.space();
     let file = File::new(8 * PAGE as u64, false);
-    let map = |offset, sharing| {
-        run(space.map(file_map(&file, offset, 4 * PAGE, RW, sharing)))
-            .unwrap()
-            .value()
-    };
-    let (shared, private) = (
-        map(0, Sharing::Shared),
-        map(2 * PAGE as u64, Sharing::Private),
-    );
+    let map =
+        |offset, sharing| run(space.map(file_map(&file, offset, 4 * PAGE, RW, sharing))).unwrap().value();
+    let (shared, private) = (map(0, Sharing::Shared), map(2 * PAGE as u64, Sharing::Private));
     for page in 0..4 {
         space.byte(shared + page * PAGE).unwrap();
         space.set_byte(private + page * PAGE, 77).unwrap();
     }
     let object: Arc<dyn MappedObject> = file.clone();
     run(space.forget_object(&object, 3 * PAGE as u64..u64::MAX));
-    let present = |start| {
-        [0, 1, 2, 3].map(|page| space.tables.lock().find(at(start + page * PAGE)).is_some())
-    };
+    let present =
+        |start| [0, 1, 2, 3].map(|page| space.tables.lock().find(at(start + page * PAGE)).is_some());
     assert_eq!(present(shared), [true, true, true, false]);
     assert_eq!(present(private), [true, false, false, false]);
     drop((space, file, object));
@@ -711,79 +539,34 @@ fn pages_of_a_shortened_object_go() {
 fn user_memory_is_read_and_written_with_its_rights() {
     let machine = Machine::new();
     let space = machine.space();
-    let start =
-        run(space.map(MapRequest::anonymous(3 * PAGE, RW).at(Placement::Fixed(at(0x10_0000)))))
-            .unwrap()
-            .value();
+    let start = run(space.map(MapRequest::anonymous(3 * PAGE, RW).at(Placement::Fixed(at(0x10_0000)))))
+        .unwrap()
+        .value();
     run(space.write_object(at(start + PAGE - 3), &0x1122_3344_5566_7788u64)).unwrap();
-    assert_eq!(
-        run(space.read_object::<u64>(at(start + PAGE - 3))),
-        Ok(0x1122_3344_5566_7788)
-    );
-    assert_eq!(
-        space.try_read_object::<u64>(at(start + PAGE - 3)),
-        Some(0x1122_3344_5566_7788)
-    );
+    assert_eq!(run(space.read_object::<u64>(at(start + PAGE - 3))), Ok(0x1122_3344_5566_7788));
+    assert_eq!(space.try_read_object::<u64>(at(start + PAGE - 3)), Some(0x1122_3344_5566_7788));
     assert_eq!(space.try_read_object::<u64>(at(start + 2 * PAGE)), None);
     run(space.write_bytes(at(start + 3 * PAGE - 6), b"hello\0")).unwrap();
-    assert_eq!(
-        run(space.read_c_string(at(start + 3 * PAGE - 6), 100)).unwrap(),
-        b"hello"
-    );
-    assert_eq!(
-        run(space.read_c_string(at(start + 3 * PAGE - 6), 5)),
-        Err(Error::NameTooLong)
-    );
+    assert_eq!(run(space.read_c_string(at(start + 3 * PAGE - 6), 100)).unwrap(), b"hello");
+    assert_eq!(run(space.read_c_string(at(start + 3 * PAGE - 6), 5)), Err(Error::NameTooLong));
     space.set_byte(start + 3 * PAGE - 1, b'x').unwrap();
-    assert_eq!(
-        run(space.read_c_string(at(start + 3 * PAGE - 6), 100)),
-        Err(Error::BadAddress)
-    );
+    assert_eq!(run(space.read_c_string(at(start + 3 * PAGE - 6), 100)), Err(Error::BadAddress));
     run(space.fill_zero(at(start + PAGE), 2 * PAGE)).unwrap();
     assert_eq!(space.byte(start + 3 * PAGE - 1), Ok(0));
-    assert_eq!(
-        run(space.load_u32(at(start + 2))),
-        Err(Error::InvalidArgument)
-    );
+    assert_eq!(run(space.load_u32(at(start + 2))), Err(Error::InvalidArgument));
     assert_eq!(run(space.compare_exchange_u32(at(start), 0, 5)), Ok(Ok(0)));
     assert_eq!(run(space.compare_exchange_u32(at(start), 0, 6)), Ok(Err(5)));
-    assert_eq!(
-        run(space.fetch_update_u32(at(start), |value| Some(value + 1))),
-        Ok(Ok(5))
-    );
-    assert_eq!(
-        (
-            run(space.load_u32(at(start))),
-            space.try_load_u32(at(start))
-        ),
-        (Ok(6), Some(6))
-    );
+    assert_eq!(run(space.fetch_update_u32(at(start), |value| Some(value + 1))), Ok(Ok(5)));
+    assert_eq!((run(space.load_u32(at(start))), space.try_load_u32(at(start))), (Ok(6), Some(6)));
     run(space.protect(at(start), PAGE, Protection::READ)).unwrap();
     assert_eq!(space.set_byte(start, 1), Err(Error::BadAddress));
-    assert_eq!(
-        run(space.compare_exchange_u32(at(start), 6, 7)),
-        Err(Error::BadAddress)
-    );
+    assert_eq!(run(space.compare_exchange_u32(at(start), 6, 7)), Err(Error::BadAddress));
     assert_eq!(run(space.load_u32(at(start))), Ok(6));
     run(space.protect(at(start), PAGE, Protection::empty())).unwrap();
     assert_eq!(space.byte(start), Err(Error::BadAddress));
-    for address in [
-        0,
-        USER_END - 1,
-        USER_END,
-        usize::MAX - 2,
-        0xffff_ffc0_0000_0000,
-    ] {
-        assert_eq!(
-            run(space.read_object::<u64>(at(address))),
-            Err(Error::BadAddress),
-            "{address:#x}"
-        );
-        assert_eq!(
-            run(space.write_bytes(at(address), &[0; 8])),
-            Err(Error::BadAddress),
-            "{address:#x}"
-        );
+    for address in [0, USER_END - 1, USER_END, usize::MAX - 2, 0xffff_ffc0_0000_0000] {
+        assert_eq!(run(space.read_object::<u64>(at(address))), Err(Error::BadAddress), "{address:#x}");
+        assert_eq!(run(space.write_bytes(at(address), &[0; 8])), Err(Error::BadAddress), "{address:#x}");
     }
     drop(space);
     machine.assert_nothing_lost();
@@ -812,60 +595,27 @@ fn remap_grows_shrinks_and_moves_with_the_pages() {
     assert_eq!(remap(start, 3, 5, Remap::InPlace), Err(Error::OutOfMemory));
     let moved = remap(start, 3, 5, Remap::MayMove).unwrap();
     assert_ne!(moved, start);
-    assert_eq!(
-        [0, 1, 2, 3, 4].map(|page| space.byte(moved + page * PAGE).unwrap()),
-        [1, 2, 3, 0, 0]
-    );
+    assert_eq!([0, 1, 2, 3, 4].map(|page| space.byte(moved + page * PAGE).unwrap()), [1, 2, 3, 0, 0]);
     assert_eq!(space.byte(start), Err(Error::BadAddress));
-    assert_eq!(
-        remap(moved, 5, 2, Remap::To(at(0x200_0000))),
-        Ok(0x200_0000)
-    );
-    assert_eq!(
-        (space.byte(0x200_1000), space.byte(0x200_2000)),
-        (Ok(2), Err(Error::BadAddress))
-    );
+    assert_eq!(remap(moved, 5, 2, Remap::To(at(0x200_0000))), Ok(0x200_0000));
+    assert_eq!((space.byte(0x200_1000), space.byte(0x200_2000)), (Ok(2), Err(Error::BadAddress)));
     assert_eq!(space.byte(moved + 4 * PAGE), Err(Error::BadAddress));
-    assert_eq!(
-        remap(0x200_0000, 2, 2, Remap::To(at(0x200_1000))),
-        Err(Error::InvalidArgument)
-    );
-    assert_eq!(
-        remap(0x200_0000, 2, 0, Remap::MayMove),
-        Err(Error::InvalidArgument)
-    );
-    assert_eq!(
-        remap(0x200_0000, 0, 2, Remap::MayMove),
-        Err(Error::InvalidArgument)
-    );
-    assert_eq!(
-        remap(0x200_0000, 3, 9, Remap::MayMove),
-        Err(Error::BadAddress)
-    );
-    assert_eq!(
-        remap(0x300_0000, 1, 2, Remap::MayMove),
-        Err(Error::BadAddress)
-    );
+    assert_eq!(remap(0x200_0000, 2, 2, Remap::To(at(0x200_1000))), Err(Error::InvalidArgument));
+    assert_eq!(remap(0x200_0000, 2, 0, Remap::MayMove), Err(Error::InvalidArgument));
+    assert_eq!(remap(0x200_0000, 0, 2, Remap::MayMove), Err(Error::InvalidArgument));
+    assert_eq!(remap(0x200_0000, 3, 9, Remap::MayMove), Err(Error::BadAddress));
+    assert_eq!(remap(0x300_0000, 1, 2, Remap::MayMove), Err(Error::BadAddress));
     let large = space.anonymous(2 * LARGE_PAGE_SIZE);
     space.set_byte(large, 77).unwrap();
     let target = 0x30_0000_0000;
     assert_eq!(remap(large, 1024, 1024, Remap::To(at(target))), Ok(target));
-    assert_eq!(
-        (space.byte(target), space.usage(target..target + PAGE).large),
-        (Ok(77), 1)
-    );
+    assert_eq!((space.byte(target), space.usage(target..target + PAGE).large), (Ok(77), 1));
     let file = File::new(8 * PAGE as u64, false);
-    let shared = run(space.map(file_map(&file, 0, 2 * PAGE, RW, Sharing::Shared)))
-        .unwrap()
-        .value();
+    let shared = run(space.map(file_map(&file, 0, 2 * PAGE, RW, Sharing::Shared))).unwrap().value();
     space.set_byte(shared, 5).unwrap();
     let second = remap(shared, 0, 4, Remap::MayMove).unwrap();
     assert_eq!(
-        (
-            space.byte(second),
-            space.byte(shared),
-            space.byte(second + 3 * PAGE)
-        ),
+        (space.byte(second), space.byte(shared), space.byte(second + 3 * PAGE)),
         (Ok(5), Ok(5), Ok(4))
     );
     drop((space, file));
@@ -898,17 +648,9 @@ fn only_harts_that_may_remember_are_flushed() {
     let child = run(space.fork()).unwrap();
     assert_eq!(machine.recorder.take().len(), 1, "the parent's rights");
     child.set_byte(start, 1).unwrap();
-    assert_eq!(
-        machine.recorder.take(),
-        [],
-        "nobody remembers the child's pages"
-    );
+    assert_eq!(machine.recorder.take(), [], "nobody remembers the child's pages");
     run(space.fault(at(start), Access::Read)).unwrap();
-    assert_eq!(
-        machine.recorder.take(),
-        [(1, Some(start..start + PAGE))],
-        "a fault for nothing"
-    );
+    assert_eq!(machine.recorder.take(), [(1, Some(start..start + PAGE))], "a fault for nothing");
 }
 
 #[test]
@@ -923,10 +665,7 @@ fn ids_are_used_once_between_two_flushes_of_everything() {
     let flushed = machine.recorder.everything.load(Ordering::Relaxed);
     spaces.remove(1);
     assert_eq!(machine.space().id(), SpaceId(2));
-    assert_eq!(
-        machine.recorder.everything.load(Ordering::Relaxed),
-        flushed + 1
-    );
+    assert_eq!(machine.recorder.everything.load(Ordering::Relaxed), flushed + 1);
     let without = Machine::with_ids;
     drop((none, spaces, machine));
     assert_eq!(without(0).space().id(), SpaceId(0));
@@ -939,10 +678,7 @@ struct Random(u64);
 
 impl Random {
     fn next(&mut self, limit: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) as usize % limit
     }
 }
@@ -951,11 +687,7 @@ const PROTECTIONS: [Protection; 4] = [RW, Protection::READ, Protection::empty(),
 
 /// One random operation on the space and on the model. The ground is 2048 pages, so that large pages appear too.
 fn step(space: &AddressSpace, model: &mut Model, random: &mut Random, ground: usize) {
-    let pages = 1 + if random.next(4) == 0 {
-        random.next(1200)
-    } else {
-        random.next(12)
-    };
+    let pages = 1 + if random.next(4) == 0 { random.next(1200) } else { random.next(12) };
     let first = random.next(2048 - pages.min(2047));
     let (start, range) = (ground + first * PAGE, first..(first + pages).min(2048));
     let length = range.len() * PAGE;
@@ -972,11 +704,7 @@ fn step(space: &AddressSpace, model: &mut Model, random: &mut Random, ground: us
         }
         3 => {
             let hole = range.clone().find(|page| !model.contains_key(page));
-            let expected = if hole.is_some() {
-                Err(Error::OutOfMemory)
-            } else {
-                Ok(())
-            };
+            let expected = if hole.is_some() { Err(Error::OutOfMemory) } else { Ok(()) };
             assert_eq!(run(space.protect(at(start), length, protection)), expected);
             for page in range.start..hole.unwrap_or(range.end) {
                 model.get_mut(&page).unwrap().0 = protection;
@@ -989,18 +717,10 @@ fn step(space: &AddressSpace, model: &mut Model, random: &mut Random, ground: us
         5 => {
             let target = random.next(2048 - range.len() + 1);
             let apart = target >= range.end || target + range.len() <= range.start;
-            let result = run(space.remap(
-                at(start),
-                length,
-                length,
-                Remap::To(at(ground + target * PAGE)),
-            ));
+            let result = run(space.remap(at(start), length, length, Remap::To(at(ground + target * PAGE))));
             assert!(apart || result == Err(Error::InvalidArgument));
             if result.is_ok() {
-                let moved: Vec<_> = range
-                    .clone()
-                    .map(|page| model.remove(&page).unwrap())
-                    .collect();
+                let moved: Vec<_> = range.clone().map(|page| model.remove(&page).unwrap()).collect();
                 for (offset, page) in moved.into_iter().enumerate() {
                     model.insert(target + offset, page);
                 }
@@ -1009,13 +729,8 @@ fn step(space: &AddressSpace, model: &mut Model, random: &mut Random, ground: us
         _ => {
             let value = random.next(255) as u8 + 1;
             for page in range.step_by(1 + random.next(3)) {
-                let writable = model
-                    .get(&page)
-                    .is_some_and(|page| page.0.contains(Protection::WRITE));
-                assert_eq!(
-                    space.set_byte(ground + page * PAGE, value).is_ok(),
-                    writable
-                );
+                let writable = model.get(&page).is_some_and(|page| page.0.contains(Protection::WRITE));
+                assert_eq!(space.set_byte(ground + page * PAGE, value).is_ok(), writable);
                 if writable {
                     model.get_mut(&page).unwrap().1 = value;
                 }
@@ -1036,17 +751,11 @@ fn check(space: &AddressSpace, model: &Model, ground: usize) {
     let mut mapped = 0;
     let (mut last, areas) = (0, run(space.mappings()).unwrap());
     for area in &areas {
-        assert!(
-            area.range.start >= last && area.range.start < area.range.end,
-            "areas in order"
-        );
+        assert!(area.range.start >= last && area.range.start < area.range.end, "areas in order");
         mapped += area.range.len();
         last = area.range.end;
     }
-    assert_eq!(
-        (mapped, run(space.mapped_bytes()).0),
-        (model.len() * PAGE, model.len() * PAGE)
-    );
+    assert_eq!((mapped, run(space.mapped_bytes()).0), (model.len() * PAGE, model.len() * PAGE));
 }
 
 #[test]
@@ -1090,13 +799,7 @@ fn every_operation_survives_every_failing_allocation() {
         |space, ground| run(space.advise(at(ground + 3 * PAGE), 4 * PAGE, linux::MADV_NOHUGEPAGE)),
         |space, ground| run(space.fork()).map(|child| assert_eq!(child.byte(ground), Ok(1))),
         |space, ground| {
-            run(space.remap(
-                at(ground + PAGE),
-                4 * PAGE,
-                9 * PAGE,
-                Remap::To(at(0x20_0000_0000)),
-            ))
-            .map(|_| ())
+            run(space.remap(at(ground + PAGE), 4 * PAGE, 9 * PAGE, Remap::To(at(0x20_0000_0000)))).map(|_| ())
         },
         |space, ground| space.set_byte(ground + (2 << 20) + (1 << 30), 1),
         |space, ground| {
@@ -1116,9 +819,7 @@ fn every_operation_survives_every_failing_allocation() {
             let request = MapRequest::anonymous(2 << 30, RW);
             run(space.map(request.at(Placement::Fixed(at(ground))))).unwrap();
             for page in 0..10 {
-                space
-                    .set_byte(ground + page * PAGE, page as u8 + 1)
-                    .unwrap();
+                space.set_byte(ground + page * PAGE, page as u8 + 1).unwrap();
             }
             assert_eq!(space.usage(ground..ground + PAGE).large, 1);
             let other = run(space.fork()).unwrap();
@@ -1193,14 +894,7 @@ fn threads_fault_copy_and_unmap_at_the_same_time() {
             });
         }
     });
-    assert_eq!(
-        space
-            .tables
-            .lock()
-            .find(at(0))
-            .map(|leaf| leaf.entry.flags()),
-        None::<Flags>
-    );
+    assert_eq!(space.tables.lock().find(at(0)).map(|leaf| leaf.entry.flags()), None::<Flags>);
     drop(space);
     machine.assert_nothing_lost();
 }

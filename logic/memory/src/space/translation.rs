@@ -1,26 +1,11 @@
-//! Which harts may remember an address space's translations, and who has to forget them when.
-//!
-//! A hart may have entries of a space in its TLB from its first [`Residency::activate`] on, also while it runs
-//! something else, as the entries carry the space's id. So a change must reach the harts that run the space now (they
-//! are asked to flush at once) and those that ran it before (they flush when they activate it next). The two cases
-//! must not slip past each other:
-//!
-//! | who changes a mapping | who activates |
-//! |---|---|
-//! | 1. writes the entries | 1. sets its bit in `active` |
-//! | 2. sets `stale` for the harts in `cached` and not in `active` | 2. takes its bit out of `stale`, flushes if it was set |
-//! | 3. reads `active` again and has those flush | 3. lets the hardware walk |
-//!
-//! All of it in one total order (`SeqCst`): either step 3 on the left sees the hart, or the hart's step 2 sees the bit.
-//! A change that only adds rights needs nothing of this: at worst it is a fault that finds nothing to do.
+//! The hardware's side of address spaces: what makes harts forget, and the ids that keep spaces apart in a TLB.
 
+use crate::frames::Frame;
 use base::Result;
 use base::address::{PhysicalAddress, VirtualAddress};
 use base::sync::SpinLock;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering, fence};
-
-use crate::frames::Frame;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// What tells the entries of one address space from another's in a TLB: ASID and VMID at once.
 /// 0 is shared by all spaces that got none, which are flushed whenever they are activated.
@@ -151,66 +136,8 @@ impl Environment {
     }
 }
 
-/// Whether a hart has to flush a space's id before it uses the space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "stale translations lead to memory that is somebody else's by now"]
-pub enum NeedsFlush {
-    /// What the hart remembers is right.
-    No,
-    /// Flush everything with the space's id.
-    Yes,
-}
-
-/// The harts of one space; see the module's page.
-#[derive(Default)]
-pub(super) struct Residency {
-    active: AtomicU64,
-    cached: AtomicU64,
-    stale: AtomicU64,
-}
-
-impl Residency {
-    pub(super) fn activate(&self, hart: usize) -> NeedsFlush {
-        let bit = 1 << hart;
-        self.active.fetch_or(bit, Ordering::SeqCst);
-        if self.cached.load(Ordering::Relaxed) & bit == 0 {
-            self.cached.fetch_or(bit, Ordering::SeqCst);
-        }
-        if self.stale.load(Ordering::SeqCst) & bit == 0 {
-            return NeedsFlush::No;
-        }
-        self.stale.fetch_and(!bit, Ordering::SeqCst);
-        NeedsFlush::Yes
-    }
-
-    pub(super) fn deactivate(&self, hart: usize) {
-        self.active.fetch_and(!(1 << hart), Ordering::Release);
-    }
-
-    pub(super) fn active(&self) -> u64 {
-        self.active.load(Ordering::Relaxed)
-    }
-
-    /// After entries were changed: the harts that must flush now. The others will.
-    pub(super) fn outdated(&self) -> u64 {
-        fence(Ordering::SeqCst);
-        let cached = self.cached.load(Ordering::SeqCst);
-        if cached == 0 {
-            return 0;
-        }
-        let before = self.active.load(Ordering::SeqCst);
-        let idle = cached & !before;
-        if idle & !self.stale.load(Ordering::Relaxed) != 0 {
-            self.stale.fetch_or(idle, Ordering::SeqCst);
-        }
-        before | self.active.load(Ordering::SeqCst)
-    }
-}
-
 impl core::fmt::Debug for Environment {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Environment")
-            .field("kernel_root", &self.kernel_root)
-            .finish_non_exhaustive()
+        f.debug_struct("Environment").field("kernel_root", &self.kernel_root).finish_non_exhaustive()
     }
 }

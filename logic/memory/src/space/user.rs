@@ -80,9 +80,7 @@ impl AddressSpace {
     /// Brings in the page `done` bytes behind `address`.
     async fn bring(&self, address: VirtualAddress, done: usize, access: Access) -> Result<()> {
         let at = address.checked_add(done).ok_or(Error::BadAddress)?;
-        self.fault(at, access)
-            .await
-            .map_err(super::FaultError::to_error)
+        self.fault(at, access).await.map_err(super::FaultError::to_error)
     }
 
     /// Copies out of user memory.
@@ -139,10 +137,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// `BadAddress`, `OutOfMemory`
-    pub async fn read_object<T: FromBytes + IntoBytes>(
-        &self,
-        address: VirtualAddress,
-    ) -> Result<T> {
+    pub async fn read_object<T: FromBytes + IntoBytes>(&self, address: VirtualAddress) -> Result<T> {
         let mut value = T::new_zeroed();
         self.read_bytes(address, value.as_mut_bytes()).await?;
         Ok(value)
@@ -151,11 +146,7 @@ impl AddressSpace {
     /// Writes a value without padding into user memory that is at hand; whether that was possible (else a part of it
     /// may be written).
     #[inline]
-    pub fn try_write_object<T: IntoBytes + Immutable>(
-        &self,
-        address: VirtualAddress,
-        value: &T,
-    ) -> bool {
+    pub fn try_write_object<T: IntoBytes + Immutable>(&self, address: VirtualAddress, value: &T) -> bool {
         let bytes = value.as_bytes();
         self.try_write_bytes(address, bytes) == bytes.len()
     }
@@ -182,15 +173,12 @@ impl AddressSpace {
         while text.len() < limit {
             let at = address.checked_add(text.len()).ok_or(Error::BadAddress)?;
             // Never beyond the page, which may be the last one.
-            let part = (PAGE_SIZE - at.page_offset())
-                .min(buffer.len())
-                .min(limit - text.len());
+            let part = (PAGE_SIZE - at.page_offset()).min(buffer.len()).min(limit - text.len());
             let part = &mut buffer[..part];
             self.read_bytes(at, part).await?;
             let end = part.iter().position(|&byte| byte == 0);
             let found = &part[..end.unwrap_or(part.len())];
-            text.try_reserve(found.len())
-                .map_err(|_| Error::OutOfMemory)?;
+            text.try_reserve(found.len()).map_err(|_| Error::OutOfMemory)?;
             text.extend_from_slice(found);
             if end.is_some() {
                 return Ok(text);
@@ -210,11 +198,7 @@ impl AddressSpace {
         if address.value() >= USER_END {
             return None;
         }
-        let needed = if access == Access::Write {
-            Flags::READ | Flags::WRITE
-        } else {
-            Flags::READ
-        };
+        let needed = if access == Access::Write { Flags::READ | Flags::WRITE } else { Flags::READ };
         self.tables.lock().word(address, needed).map(action)
     }
 
@@ -249,8 +233,7 @@ impl AddressSpace {
     /// # Errors
     /// `InvalidArgument`: not aligned. `BadAddress`, `OutOfMemory`
     pub async fn load_u32(&self, address: VirtualAddress) -> Result<u32> {
-        self.word(address, Access::Read, |word| word.load(Ordering::SeqCst))
-            .await
+        self.word(address, Access::Read, |word| word.load(Ordering::SeqCst)).await
     }
 
     /// Stores `new` if the word is `current`; gives what it was, as `Ok` if it was stored.
@@ -263,9 +246,8 @@ impl AddressSpace {
         current: u32,
         new: u32,
     ) -> Result<core::result::Result<u32, u32>> {
-        let exchange = |word: &AtomicU32| {
-            word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst)
-        };
+        let exchange =
+            |word: &AtomicU32| word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
         self.word(address, Access::Write, exchange).await
     }
 
@@ -299,10 +281,7 @@ impl AddressSpace {
     /// The key of a futex that the program says is private.
     #[inline]
     pub fn private_futex_key(&self, address: VirtualAddress) -> FutexKey {
-        FutexKey::Private {
-            space: self.serial,
-            address: address.value(),
-        }
+        FutexKey::Private { space: self.serial, address: address.value() }
     }
 
     /// The key of a futex that may be shared: by what is mapped there.
@@ -314,10 +293,7 @@ impl AddressSpace {
             return Err(Error::InvalidArgument);
         }
         let mut layout = self.layout.lock().await;
-        let index = layout
-            .areas
-            .find(address.value())
-            .ok_or(Error::BadAddress)?;
+        let index = layout.areas.find(address.value()).ok_or(Error::BadAddress)?;
         let area = layout.areas.at(index);
         Ok(match (&area.backing, area.sharing) {
             (Backing::Object { object, offset }, Sharing::Shared) => FutexKey::Shared {
