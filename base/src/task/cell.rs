@@ -274,6 +274,14 @@ impl Running {
     /// Polls the future once. May return on another hart than it was called on, if the poll was interrupted.
     #[inline]
     pub fn poll(self) -> Outcome {
+        self.poll_then(|| {})
+    }
+
+    /// As [`Running::poll`], and calls `polled` when the future has been polled and before anybody else can have the
+    /// coroutine. That is where an executor with preemption forgets what it runs: an interrupt afterwards would
+    /// preempt a coroutine that another hart runs already, or that is gone.
+    #[inline]
+    pub fn poll_then(self, polled: impl FnOnce()) -> Outcome {
         let header = self.header;
         // SAFETY: the scheduler's reference keeps the cell alive, at least until the state is given up below.
         let task = unsafe { header.as_ref() };
@@ -281,7 +289,9 @@ impl Running {
         let waker = unsafe { WakerRef::new(header) };
         let mut context = Context::from_waker(&waker);
         // SAFETY: `self` is the right to run, started.
-        if unsafe { (task.vtable.poll)(header, &mut context) }.is_ready() {
+        let result = unsafe { (task.vtable.poll)(header, &mut context) };
+        polled();
+        if result.is_ready() {
             self.complete();
             return Outcome::Complete;
         }

@@ -1,7 +1,7 @@
 //! Boot, as a table of contents.
 
 use crate::command_line::Options;
-use crate::{console, executor, hart, init, interrupts, log, memory_map, power, stacks, time};
+use crate::{console, executor, hart, init, interrupts, log, memory_map, power, selftest, stacks, time};
 use arch_riscv64 as arch;
 use arch_riscv64::boot::{BootInformation, SecondaryStart};
 use base::sync::OnceCell;
@@ -167,7 +167,11 @@ fn stock_stacks(hart_count: usize) -> Result<()> {
 }
 
 extern "C" fn boot_on_own_stack(_: usize) -> ! {
-    let started = executor::spawn(Priority::NORMAL, init::run());
+    let started = if system().options.selftest {
+        executor::spawn(Priority::NORMAL, selftest::run())
+    } else {
+        executor::spawn(Priority::NORMAL, init::run())
+    };
     started.expect("memory for the first coroutine");
     executor::run()
 }

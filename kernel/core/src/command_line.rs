@@ -35,6 +35,8 @@ pub struct Options {
     pub log: LogMode,
     /// `asyncos.realm=auto|direct|isolated`.
     pub realm: RealmPolicy,
+    /// `asyncos.selftest`: run the kernel's own tests instead of process 1.
+    pub selftest: bool,
     /// `rdinit=`, or else `init=`: the program that becomes process 1.
     pub init: Option<String>,
     /// Arguments of process 1: what stands behind `--`.
@@ -51,6 +53,7 @@ impl Options {
         let mut options = Options {
             log: LogMode::Console,
             realm: RealmPolicy::Automatic,
+            selftest: false,
             init: None,
             init_arguments: Vec::new(),
             init_environment: Vec::new(),
@@ -70,6 +73,7 @@ impl Options {
                 ("asyncos.realm", "auto") => options.realm = RealmPolicy::Automatic,
                 ("asyncos.realm", "direct") => options.realm = RealmPolicy::Direct,
                 ("asyncos.realm", "isolated") => options.realm = RealmPolicy::Isolated,
+                ("asyncos.selftest", "") => options.selftest = true,
                 ("rdinit", path) => options.init = Some(path.into()),
                 ("init", path) => options.init = options.init.or_else(|| Some(path.into())),
                 _ if name.starts_with("asyncos.") => options.unknown.push(word.into()),

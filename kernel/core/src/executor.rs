@@ -20,7 +20,7 @@
 //! interrupt. The handler compares again and preempts. So the bound is one interrupt plus the longest stretch with
 //! preemption off; see `docs/preemption.md`.
 
-use crate::hart::{self, Hart};
+use crate::hart::{self, Hart, SliceLeft};
 use crate::{interrupts, stacks, time};
 use arch_riscv64 as arch;
 use base::Result;
@@ -30,39 +30,11 @@ use base::task::{Outcome, Priority, Runnable, Started, SuspendedPoll, Task, Task
 use core::future::poll_fn;
 use core::task::Poll;
 use sched::decision::{HartView, choose_target, choose_victim, should_preempt, time_slice_needed};
-use sched::Links;
 
 /// How long a coroutine runs while an equally important one waits.
 pub const TIME_SLICE_NS: u64 = 5_000_000;
 
-/// How many candidates a thief looks at.
-const STEAL_LIMIT: usize = 16;
-
 static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// The ready queues' links are in the coroutines themselves.
-struct TaskLinks;
-
-impl Links for TaskLinks {
-    type Id = TaskPointer;
-
-    #[inline(always)]
-    fn next(&self, id: TaskPointer) -> Option<TaskPointer> {
-        id.next()
-    }
-    #[inline(always)]
-    fn set_next(&self, id: TaskPointer, next: Option<TaskPointer>) {
-        id.set_next(next);
-    }
-    #[inline(always)]
-    fn previous(&self, id: TaskPointer) -> Option<TaskPointer> {
-        id.previous()
-    }
-    #[inline(always)]
-    fn set_previous(&self, id: TaskPointer, previous: Option<TaskPointer>) {
-        id.set_previous(previous);
-    }
-}
 
 /// Counts a coroutine for as long as its future lives.
 struct Counted;
@@ -159,11 +131,10 @@ fn views(harts: &[Hart]) -> [HartView; hart::MAX_HARTS] {
 fn enqueue(target: &Hart, runnable: Runnable, position: Position) -> Priority {
     let task = runnable.into_pointer();
     let mut ready = target.ready.lock();
-    let priority = task.enqueued(target.index());
-    match position {
-        Position::Front => ready.push_front(&TaskLinks, task, priority),
-        Position::Back => ready.push_back(&TaskLinks, task, priority),
-    }
+    let priority = match position {
+        Position::Front => ready.push_front(task),
+        Position::Back => ready.push_back(task),
+    };
     target.publish_ready(&ready);
     priority
 }
@@ -174,17 +145,12 @@ pub fn set_priority(task: &TaskRef, priority: Priority) {
     let guard = PreemptGuard::new();
     let target = hart::by_index(queue);
     let mut ready = target.ready.lock();
-    if task.queue() != Some(queue) {
-        // It was taken meanwhile; the next push reads the new priority.
-        return;
-    }
-    let (from, to) = task.requeued();
     // SAFETY: the pointer is used only here, while the reference lives, to move what is on this queue.
-    let pointer = unsafe { task.pointer() };
-    ready.change_priority(&TaskLinks, pointer, from, to);
+    let moved = ready.requeue(unsafe { task.pointer() });
     target.publish_ready(&ready);
     drop(ready);
-    if target.running().is_none_or(|running| should_preempt(running, Some(to))) {
+    // One that was taken meanwhile is queued next by its new priority.
+    if moved && target.running().is_none_or(|running| should_preempt(running, Some(priority))) {
         interrupt_hart(target, guard.hart_index());
     }
 }
@@ -200,10 +166,15 @@ fn interrupt_hart(target: &'static Hart, here: usize) {
     }
 }
 
-/// An equally important coroutine waits on `target`: measure the running one's time.
+/// An equally important coroutine waits on `target`: measure the running one's time. One whose slice was cut short by
+/// something more important has what was left of it, so that frequent interruptions do not make it last for ever.
 fn begin_slice(target: &'static Hart, here: usize) {
     if target.index() == here {
-        target.local.slice_end_ns.set(now_ns() + TIME_SLICE_NS);
+        let running = target.running().map_or(0, |running| usize::from(running.number()));
+        let slice = target.local.slices[running].get();
+        let continued = slice.task.is_some() && slice.task == target.local.current.get();
+        let left_ns = if continued { slice.left_ns } else { TIME_SLICE_NS };
+        target.local.slice_end_ns.set(now_ns() + left_ns);
         time::arm(target);
     } else {
         // Its handler finds a slice that has no end yet, and sets one.
@@ -227,17 +198,15 @@ pub fn run() -> ! {
 fn next() -> Option<Runnable> {
     hart::with(|hart| {
         let mut ready = hart.ready.lock();
-        let taken = ready.pop_best(&TaskLinks);
-        let taken = taken.map(|(task, _)| taken_off(task));
+        let taken = ready.pop_best();
         hart.publish_ready(&ready);
         drop(ready);
-        taken.or_else(|| steal(hart))
+        taken.map(taken_off).or_else(|| steal(hart))
     })
 }
 
-/// The right to run a coroutine that was just taken off a queue whose lock is held.
+/// The right to run a coroutine that was just taken off a queue.
 fn taken_off(task: TaskPointer) -> Runnable {
-    task.dequeued();
     // SAFETY: `enqueue` made the pointer of a `Runnable`, and it has just left the only queue it was on.
     unsafe { Runnable::from_pointer(task) }
 }
@@ -250,12 +219,11 @@ fn steal(thief: &Hart) -> Option<Runnable> {
     let here = thief.index();
     let victim = &harts[choose_victim(here, &views(harts)[..harts.len()])?];
     let mut ready = victim.ready.lock();
-    let (task, _) = ready.steal_best(&TaskLinks, STEAL_LIMIT, |task| task.may_run_on(here))?;
-    let runnable = taken_off(task);
+    let task = ready.steal_best(here)?;
     victim.publish_ready(&ready);
     drop(ready);
     thief.counters.steals.fetch_add(1, Ordering::Relaxed);
-    Some(runnable)
+    Some(taken_off(task))
 }
 
 /// Runs what was taken from a queue until it waits, ends, or is set aside with this stack.
@@ -263,10 +231,12 @@ fn run_one(runnable: Runnable) {
     match runnable.start() {
         Started::Poll(running) => {
             enter(running.pointer());
-            let outcome = running.poll();
-            leave();
+            let outcome = running.poll_then(leave);
             if let Outcome::Requeue(runnable) = outcome {
-                hart::with(|hart| enqueue(hart, runnable, Position::Back));
+                hart::with(|hart| {
+                    let front = hart.local.requeue_front.take();
+                    enqueue(hart, runnable, if front { Position::Front } else { Position::Back })
+                });
             }
         }
         Started::ResumeStack(poll) => resume(poll),
@@ -294,11 +264,26 @@ fn enter(task: TaskPointer) {
 /// Notes that this hart polls nothing; it may be another hart than the one where the poll began.
 #[inline]
 fn leave() {
-    hart::with(|hart| {
-        hart.local.current.set(None);
-        hart.set_running(None);
-        hart.local.slice_end_ns.set(0);
-    });
+    hart::with(leave_hart);
+}
+
+fn leave_hart(hart: &Hart) {
+    if hart.local.slice_end_ns.get() != 0 {
+        keep_slice(hart);
+    }
+    hart.local.current.set(None);
+    hart.set_running(None);
+}
+
+/// Notes what is left of the running coroutine's slice; nothing, if it is over.
+#[cold]
+fn keep_slice(hart: &Hart) {
+    let end_ns = hart.local.slice_end_ns.replace(0);
+    let left_ns = end_ns.saturating_sub(now_ns());
+    if let Some(running) = hart.running() {
+        let task = hart.local.current.get().filter(|_| left_ns > 0);
+        hart.local.slices[usize::from(running.number())].set(SliceLeft { task, left_ns });
+    }
 }
 
 /// Waits for an interrupt, unless something became ready meanwhile.
@@ -348,7 +333,9 @@ pub fn should_yield(hart: &'static Hart) -> bool {
 fn should_yield_now(hart: &'static Hart) -> bool {
     hart.reschedule.store(false, Ordering::Relaxed);
     let (Some(running), best) = (hart.running(), hart.best_ready()) else { return false };
-    should_preempt(running, best) || slice_is_over(hart, running, best)
+    let preempted = should_preempt(running, best);
+    hart.local.requeue_front.set(preempted);
+    preempted || slice_is_over(hart, running, best)
 }
 
 /// What the new stack must know of the old one; lies on the old one.
@@ -364,8 +351,7 @@ fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
     // Without a free stack it goes on; the hart looks again at the next interrupt.
     let Some(stack) = stacks::take() else { return };
     hart.counters.preemptions.fetch_add(1, Ordering::Relaxed);
-    hart.local.current.set(None);
-    hart.set_running(None);
+    leave_hart(hart);
     hart.local.in_interrupt.set(false);
     let mut preempted = Preempted { task, stack_pointer: 0, position };
     let saved = &raw mut preempted.stack_pointer;

@@ -18,7 +18,7 @@ use base::task::{Priority, TaskPointer};
 use base::timer::TimerQueue;
 use core::cell::{Cell, UnsafeCell};
 use memory::space::AddressSpace;
-use sched::ReadyQueue;
+use sched::TaskQueue;
 use sched::decision::HartView;
 
 /// How many harts the kernel runs; more are left stopped, with a line in the log.
@@ -32,7 +32,7 @@ const NONE: u8 = Priority::COUNT as u8;
 pub struct Hart {
     block: UnsafeCell<HartBlock>,
     /// The coroutines that wait for this hart.
-    pub ready: SpinLock<ReadyQueue<TaskPointer>>,
+    pub ready: SpinLock<TaskQueue>,
     best_ready: AtomicU8,
     running: AtomicU8,
     /// Something more important than what runs here may be ready, or its time is up: look before going on.
@@ -54,8 +54,12 @@ pub struct Local {
     pub current: Cell<Option<TaskPointer>>,
     /// The hart handles an interrupt that came while the kernel ran.
     pub in_interrupt: Cell<bool>,
-    /// When the running coroutine's slice ends, in nanoseconds; meaningful while `slice_armed`.
+    /// When the running coroutine's slice ends, in nanoseconds; meaningful while `slice_armed`, 0 until it has begun.
     pub slice_end_ns: Cell<u64>,
+    /// For each priority, whose slice was cut short by something more important, and what is left of it.
+    pub slices: [Cell<SliceLeft>; Priority::COUNT],
+    /// What runs here gives way to something more important: it is queued before its equals.
+    pub requeue_front: Cell<bool>,
     /// The deadline that the timer is set to, in nanoseconds.
     pub armed_ns: Cell<u64>,
     /// The address space that translates here and the realm that it serves: an identity, to compare only.
@@ -66,6 +70,15 @@ pub struct Local {
     pub unneeded_space: Cell<Option<AddressSpace>>,
     /// Whose floating-point registers are in the hart: a thread's identity, to compare only.
     pub float_owner: Cell<usize>,
+}
+
+/// What is left of a time slice.
+#[derive(Clone, Copy)]
+pub struct SliceLeft {
+    /// Whose it is; only to be compared.
+    pub task: Option<TaskPointer>,
+    /// How much, in nanoseconds.
+    pub left_ns: u64,
 }
 
 /// What a hart counts.
@@ -87,14 +100,23 @@ pub struct Counters {
 // atomic or locked.
 unsafe impl Sync for Hart {}
 
-static HARTS: [Hart; MAX_HARTS] = [const { Hart::new() }; MAX_HARTS];
+static HARTS: [Hart; MAX_HARTS] = [
+    Hart::new(0),
+    Hart::new(1),
+    Hart::new(2),
+    Hart::new(3),
+    Hart::new(4),
+    Hart::new(5),
+    Hart::new(6),
+    Hart::new(7),
+];
 static ONLINE: AtomicUsize = AtomicUsize::new(1);
 
 impl Hart {
-    const fn new() -> Self {
+    const fn new(index: usize) -> Self {
         Self {
             block: UnsafeCell::new(HartBlock::new()),
-            ready: SpinLock::new(ReadyQueue::new()),
+            ready: SpinLock::new(TaskQueue::new(index)),
             best_ready: AtomicU8::new(NONE),
             running: AtomicU8::new(NONE),
             reschedule: AtomicBool::new(false),
@@ -112,6 +134,8 @@ impl Hart {
                 current: Cell::new(None),
                 in_interrupt: Cell::new(false),
                 slice_end_ns: Cell::new(0),
+                slices: [const { Cell::new(SliceLeft { task: None, left_ns: 0 }) }; Priority::COUNT],
+                requeue_front: Cell::new(false),
                 armed_ns: Cell::new(u64::MAX),
                 space: Cell::new(0),
                 active_space: Cell::new(None),
@@ -158,7 +182,7 @@ impl Hart {
 
     /// Publishes what the ready queue holds; called with its lock held.
     #[inline]
-    pub fn publish_ready(&self, ready: &ReadyQueue<TaskPointer>) {
+    pub fn publish_ready(&self, ready: &TaskQueue) {
         self.best_ready.store(ready.best_priority().map_or(NONE, Priority::number), Ordering::Relaxed);
         self.ready_count.store(ready.len() as u32, Ordering::Relaxed);
     }

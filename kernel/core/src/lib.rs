@@ -21,6 +21,7 @@ pub mod out_of_memory;
 pub mod panic;
 pub mod power;
 pub mod process;
+pub mod selftest;
 pub mod signals;
 pub mod stacks;
 pub mod symbols;
