@@ -47,23 +47,11 @@ impl AnonymousFiles {
             device,
             kind: FileKind::Directory,
             created_ns: environment.clock.now_ns(),
-            ownership: SpinLock::new(Ownership {
-                permissions: 0o555,
-                uid: 0,
-                gid: 0,
-            }),
+            ownership: SpinLock::new(Ownership { permissions: 0o555, uid: 0, gid: 0 }),
         };
-        let file_system = AnonymousFileSystem {
-            device,
-            root: Arc::new(AnonymousInode(node)),
-        };
+        let file_system = AnonymousFileSystem { device, root: Arc::new(AnonymousInode(node)) };
         let mount = Mount::new(Arc::new(file_system), b"anon_inodefs", MountFlags::empty());
-        Arc::new(Self {
-            mount,
-            environment,
-            device,
-            next_number: AtomicU64::new(2),
-        })
+        Arc::new(Self { mount, environment, device, next_number: AtomicU64::new(2) })
     }
 
     /// Metadata for one more.
@@ -79,10 +67,7 @@ impl AnonymousFiles {
 
     /// The place of an inode; `label` is what /proc shows in place of a path.
     pub fn place(&self, inode: Arc<dyn Inode>, label: &[u8]) -> Location {
-        Location {
-            mount: self.mount.clone(),
-            dentry: Dentry::anonymous(inode, label),
-        }
+        Location { mount: self.mount.clone(), dentry: Dentry::anonymous(inode, label) }
     }
 
     /// The place of something that has metadata only, labelled `anon_inode:NAME`, or `socket:[NUMBER]`.
@@ -173,10 +158,7 @@ impl Inode for AnonymousInode {
         Operation::Ready(self.0.set_metadata(change))
     }
 
-    fn open(
-        self: Arc<Self>,
-        _: crate::OpenFlags,
-    ) -> Operation<'static, Result<crate::inode::Opened>> {
+    fn open(self: Arc<Self>, _: crate::OpenFlags) -> Operation<'static, Result<crate::inode::Opened>> {
         Operation::Ready(Err(Error::NoSuchDeviceOrAddress))
     }
 }

@@ -13,9 +13,7 @@ pub struct WallClock {
 impl WallClock {
     /// A clock that shows the time since boot until it is set.
     pub const fn new() -> Self {
-        Self {
-            offset_ns: AtomicI64::new(0),
-        }
+        Self { offset_ns: AtomicI64::new(0) }
     }
 
     /// Nanoseconds since 1970 (before it, when negative).
@@ -26,9 +24,6 @@ impl WallClock {
 
     /// Makes the clock show `now_ns` at this moment.
     pub fn set_ns(&self, now_ns: i64) {
-        self.offset_ns.store(
-            now_ns.wrapping_sub(base::hal::now_ns() as i64),
-            Ordering::Relaxed,
-        );
+        self.offset_ns.store(now_ns.wrapping_sub(base::hal::now_ns() as i64), Ordering::Relaxed);
     }
 }

@@ -62,22 +62,12 @@ pub struct Credentials {
 impl Credentials {
     /// The superuser's, with every capability.
     pub fn root() -> Self {
-        Self {
-            uid: 0,
-            gid: 0,
-            groups: Arc::from([]),
-            capabilities: Capabilities::all(),
-        }
+        Self { uid: 0, gid: 0, groups: Arc::from([]), capabilities: Capabilities::all() }
     }
 
     /// An ordinary user's, without capabilities.
     pub fn user(uid: u32, gid: u32) -> Self {
-        Self {
-            uid,
-            gid,
-            groups: Arc::from([]),
-            capabilities: Capabilities::empty(),
-        }
+        Self { uid, gid, groups: Arc::from([]), capabilities: Capabilities::empty() }
     }
 
     /// Whether all of `capabilities` are there.
@@ -131,18 +121,13 @@ impl Credentials {
     /// Whether a capability gives what the bits do not (`capabilities(7)`).
     fn overrides(&self, wanted: Permission, kind: FileKind, permissions: u16) -> bool {
         let directory = kind == FileKind::Directory;
-        let readable = if directory {
-            Permission::READ | Permission::EXECUTE
-        } else {
-            Permission::READ
-        };
+        let readable = if directory { Permission::READ | Permission::EXECUTE } else { Permission::READ };
         if readable.contains(wanted) && self.capable(Capabilities::DAC_READ_SEARCH) {
             return true;
         }
         // Nobody executes a file that is executable for none.
         let executable = directory || permissions & 0o111 != 0;
-        self.capable(Capabilities::DAC_OVERRIDE)
-            && (executable || !wanted.contains(Permission::EXECUTE))
+        self.capable(Capabilities::DAC_OVERRIDE) && (executable || !wanted.contains(Permission::EXECUTE))
     }
 }
 
@@ -151,61 +136,29 @@ mod tests {
     use super::*;
 
     fn owned(permissions: u16) -> Ownership {
-        Ownership {
-            permissions,
-            uid: 1,
-            gid: 10,
-        }
+        Ownership { permissions, uid: 1, gid: 10 }
     }
 
     #[test]
     fn the_first_matching_class_decides() {
-        let (owner, group, other) = (
-            Credentials::user(1, 10),
-            Credentials::user(2, 10),
-            Credentials::user(3, 30),
-        );
+        let (owner, group, other) =
+            (Credentials::user(1, 10), Credentials::user(2, 10), Credentials::user(3, 30));
         let file = owned(0o047);
-        assert_eq!(
-            owner.check(Permission::READ, FileKind::Regular, &file),
-            Err(Error::AccessDenied)
-        );
-        assert_eq!(
-            group.check(Permission::READ, FileKind::Regular, &file),
-            Ok(())
-        );
-        assert_eq!(
-            group.check(Permission::WRITE, FileKind::Regular, &file),
-            Err(Error::AccessDenied)
-        );
-        assert_eq!(
-            other.check(Permission::all(), FileKind::Regular, &file),
-            Ok(())
-        );
+        assert_eq!(owner.check(Permission::READ, FileKind::Regular, &file), Err(Error::AccessDenied));
+        assert_eq!(group.check(Permission::READ, FileKind::Regular, &file), Ok(()));
+        assert_eq!(group.check(Permission::WRITE, FileKind::Regular, &file), Err(Error::AccessDenied));
+        assert_eq!(other.check(Permission::all(), FileKind::Regular, &file), Ok(()));
     }
 
     #[test]
     fn the_superuser_executes_only_what_somebody_may() {
         let root = Credentials::root();
-        assert_eq!(
-            root.check(
-                Permission::READ | Permission::WRITE,
-                FileKind::Regular,
-                &owned(0)
-            ),
-            Ok(())
-        );
+        assert_eq!(root.check(Permission::READ | Permission::WRITE, FileKind::Regular, &owned(0)), Ok(()));
         assert_eq!(
             root.check(Permission::EXECUTE, FileKind::Regular, &owned(0o644)),
             Err(Error::AccessDenied)
         );
-        assert_eq!(
-            root.check(Permission::EXECUTE, FileKind::Regular, &owned(0o001)),
-            Ok(())
-        );
-        assert_eq!(
-            root.check(Permission::EXECUTE, FileKind::Directory, &owned(0)),
-            Ok(())
-        );
+        assert_eq!(root.check(Permission::EXECUTE, FileKind::Regular, &owned(0o001)), Ok(()));
+        assert_eq!(root.check(Permission::EXECUTE, FileKind::Directory, &owned(0)), Ok(()));
     }
 }

@@ -79,17 +79,13 @@ impl Table {
     }
 
     fn remove(&mut self, name: &[u8]) -> Option<Child> {
-        let entry = self
-            .children
-            .find_entry(name::hash(name), |child| *child.name == *name)
-            .ok()?;
+        let entry = self.children.find_entry(name::hash(name), |child| *child.name == *name).ok()?;
         Some(entry.remove().0)
     }
 
     fn insert(&mut self, name: Name, dentry: Reference) {
         let hash = name::hash(&name);
-        self.children
-            .insert_unique(hash, Child { hash, name, dentry }, |child| child.hash);
+        self.children.insert_unique(hash, Child { hash, name, dentry }, |child| child.hash);
     }
 }
 
@@ -97,36 +93,17 @@ impl Table {
 pub type NamesGuard<'a> = base::sync::MutexGuard<'a, ()>;
 
 impl Dentry {
-    fn new(
-        inode: Arc<dyn Inode>,
-        parent: Option<Arc<Dentry>>,
-        name: Name,
-        detached: bool,
-    ) -> Arc<Self> {
+    fn new(inode: Arc<dyn Inode>, parent: Option<Arc<Dentry>>, name: Name, detached: bool) -> Arc<Self> {
         let kind = inode.kind();
         let directory = (kind == FileKind::Directory).then(|| {
             Box::new(DirectoryCache {
                 policy: inode.cache_policy(),
-                table: SpinLock::new(Table {
-                    generation: 0,
-                    renaming: false,
-                    children: HashTable::new(),
-                }),
+                table: SpinLock::new(Table { generation: 0, renaming: false, children: HashTable::new() }),
                 modification: Mutex::new(()),
             })
         });
-        let place = SpinLock::new(Place {
-            parent,
-            name,
-            detached,
-        });
-        Arc::new(Self {
-            inode,
-            kind,
-            mounts: AtomicU32::new(0),
-            place,
-            directory,
-        })
+        let place = SpinLock::new(Place { parent, name, detached });
+        Arc::new(Self { inode, kind, mounts: AtomicU32::new(0), place, directory })
     }
 
     /// The top of a file system.
@@ -267,13 +244,10 @@ impl Dentry {
             drop(table);
             return None;
         }
-        let known = table
-            .find(name, name::hash(name))
-            .and_then(|child| child.dentry.get());
+        let known = table.find(name, name::hash(name)).and_then(|child| child.dentry.get());
         let chosen = match known {
             Some(known)
-                if cache.policy == CachePolicy::Stable
-                    || known.inode.number() == fresh.inode.number() =>
+                if cache.policy == CachePolicy::Stable || known.inode.number() == fresh.inode.number() =>
             {
                 known
             }
@@ -293,11 +267,7 @@ impl Dentry {
     }
 
     /// Adds the dentry of a node that was just made here. The caller holds the names' lock.
-    pub(crate) fn add_child(
-        self: &Arc<Self>,
-        name: &[u8],
-        inode: Arc<dyn Inode>,
-    ) -> Result<Arc<Dentry>> {
+    pub(crate) fn add_child(self: &Arc<Self>, name: &[u8], inode: Arc<dyn Inode>) -> Result<Arc<Dentry>> {
         let cache = self.cache()?;
         let fresh = Dentry::new(inode, Some(self.clone()), Name::from_slice(name), false);
         if cache.policy == CachePolicy::Volatile {
@@ -306,9 +276,7 @@ impl Dentry {
         }
         let mut table = cache.table.lock();
         table.generation += 1;
-        let known = table
-            .find(name, name::hash(name))
-            .and_then(|child| child.dentry.get());
+        let known = table.find(name, name::hash(name)).and_then(|child| child.dentry.get());
         if let Some(known) = known
             && Arc::ptr_eq(&known.inode, &fresh.inode)
         {
@@ -362,12 +330,7 @@ impl Dentry {
     }
 
     /// Swaps the dentries of two names. The caller holds both names' locks and a [`RenameGuard`].
-    pub(crate) fn exchange_children(
-        self: &Arc<Self>,
-        name: &[u8],
-        target: &Arc<Dentry>,
-        other_name: &[u8],
-    ) {
+    pub(crate) fn exchange_children(self: &Arc<Self>, name: &[u8], target: &Arc<Dentry>, other_name: &[u8]) {
         let (one, other) = (self.take_child(name), target.take_child(other_name));
         target.put_child(other_name, one);
         self.put_child(name, other);
@@ -407,13 +370,8 @@ impl Dentry {
         let Some(cache) = self.directory.as_deref() else {
             return 0;
         };
-        let children: Vec<Arc<Dentry>> = cache
-            .table
-            .lock()
-            .children
-            .iter()
-            .filter_map(|child| child.dentry.get())
-            .collect();
+        let children: Vec<Arc<Dentry>> =
+            cache.table.lock().children.iter().filter_map(|child| child.dentry.get()).collect();
         let mut dropped = children.iter().map(|child| child.prune()).sum();
         // Only this listing and the table may hold one that goes.
         drop(children);
@@ -439,11 +397,13 @@ impl Drop for RenameGuard<'_> {
     }
 }
 
-impl Drop for Dentry {
-    fn drop(&mut self) {
-        let parent = self.place.lock().parent.take();
-        let Some(mut parent) = parent else { return };
-        let name = core::mem::take(&mut self.place.lock().name);
+impl Dentry {
+    /// Takes a dentry that nobody holds any more from its place; gives its parent.
+    fn release(&self) -> Option<Arc<Dentry>> {
+        let (parent, name) = {
+            let mut place = self.place.lock();
+            (place.parent.take()?, core::mem::take(&mut place.name))
+        };
         if let Some(cache) = parent.directory.as_deref()
             && cache.policy == CachePolicy::Volatile
         {
@@ -455,12 +415,45 @@ impl Drop for Dentry {
             drop(table);
             drop(removed);
         }
-        // A long chain of removed directories must not be dropped by recursion: the stack is small.
-        while let Some(dentry) = Arc::into_inner(parent) {
-            let next = dentry.place.lock().parent.take();
-            match next {
-                Some(next) => parent = next,
-                None => break,
+        Some(parent)
+    }
+}
+
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // A long chain of directories must not be dropped by recursion: the stack is small.
+        let mut parent = self.release();
+        while let Some(dentry) = parent.and_then(Arc::into_inner) {
+            parent = dentry.release();
+        }
+    }
+}
+
+/// All the dentries of one file system, kept as long as some mount shows it. Parents and children hold each other:
+/// dropping this takes the tables apart.
+pub struct Tree {
+    root: Arc<Dentry>,
+}
+
+impl Tree {
+    /// The tree below a file system's root directory.
+    pub fn new(root: Arc<dyn Inode>) -> Arc<Self> {
+        Arc::new(Self { root: Dentry::root(root) })
+    }
+
+    /// Its top.
+    pub fn root(&self) -> &Arc<Dentry> {
+        &self.root
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let mut pending = alloc::vec![self.root.clone()];
+        while let Some(dentry) = pending.pop() {
+            if let Some(cache) = dentry.directory.as_deref() {
+                let children = core::mem::take(&mut cache.table.lock().children);
+                pending.extend(children.into_iter().filter_map(|child| child.dentry.get()));
             }
         }
     }

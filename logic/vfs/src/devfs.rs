@@ -132,38 +132,16 @@ impl Devfs {
     /// # Errors
     /// Those of making nodes in memory; none that could happen at boot.
     pub async fn new(environment: Arc<Environment>) -> Result<Self> {
-        let root = Ownership {
-            permissions: 0o755,
-            uid: 0,
-            gid: 0,
-        };
-        let tmpfs = Tmpfs::named(
-            "devtmpfs",
-            environment,
-            Options {
-                root,
-                ..Options::default()
-            },
-        );
+        let root = Ownership { permissions: 0o755, uid: 0, gid: 0 };
+        let tmpfs = Tmpfs::named("devtmpfs", environment, Options { root, ..Options::default() });
         let devfs = Self { tmpfs };
-        for (name, number) in [
-            ("null", NULL),
-            ("zero", ZERO),
-            ("full", FULL),
-            ("random", RANDOM),
-            ("urandom", URANDOM),
-        ] {
+        for (name, number) in
+            [("null", NULL), ("zero", ZERO), ("full", FULL), ("random", RANDOM), ("urandom", URANDOM)]
+        {
             devfs.add_character_device(name, number, 0o666).await?;
         }
         for (name, permissions) in [("pts", 0o755), ("shm", 0o1777)] {
-            devfs
-                .add(
-                    name,
-                    FileKind::Directory,
-                    DeviceNumber::default(),
-                    permissions,
-                )
-                .await?;
+            devfs.add(name, FileKind::Directory, DeviceNumber::default(), permissions).await?;
         }
         for (name, target) in [
             ("fd", "/proc/self/fd"),
@@ -191,8 +169,7 @@ impl Devfs {
         number: DeviceNumber,
         permissions: u16,
     ) -> Result<()> {
-        self.add(name, FileKind::CharacterDevice, number, permissions)
-            .await
+        self.add(name, FileKind::CharacterDevice, number, permissions).await
     }
 
     /// Adds a node of any kind. To be used at boot or for names that programs do not make themselves.
@@ -206,21 +183,9 @@ impl Devfs {
         number: DeviceNumber,
         permissions: u16,
     ) -> Result<()> {
-        let ownership = Ownership {
-            permissions,
-            uid: 0,
-            gid: 0,
-        };
-        let node = NewNode {
-            kind,
-            ownership,
-            special_device: number,
-        };
-        self.tmpfs
-            .root()
-            .create(name.as_bytes(), node)
-            .await
-            .map(|_| ())
+        let ownership = Ownership { permissions, uid: 0, gid: 0 };
+        let node = NewNode { kind, ownership, special_device: number };
+        self.tmpfs.root().create(name.as_bytes(), node).await.map(|_| ())
     }
 
     /// Adds a symbolic link.
@@ -228,15 +193,7 @@ impl Devfs {
     /// # Errors
     /// [`Error::AlreadyExists`].
     pub async fn add_link(&self, name: &str, target: &str) -> Result<()> {
-        let owner = Ownership {
-            permissions: 0o777,
-            uid: 0,
-            gid: 0,
-        };
-        self.tmpfs
-            .root()
-            .symlink(name.as_bytes(), target.as_bytes(), owner)
-            .await
-            .map(|_| ())
+        let owner = Ownership { permissions: 0o777, uid: 0, gid: 0 };
+        self.tmpfs.root().symlink(name.as_bytes(), target.as_bytes(), owner).await.map(|_| ())
     }
 }

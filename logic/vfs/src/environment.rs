@@ -60,12 +60,7 @@ impl Environment {
     ///
     /// # Errors
     /// [`Error::Busy`] when one is there, [`Error::InvalidArgument`] when `kind` is no device.
-    pub fn register(
-        &self,
-        kind: FileKind,
-        number: DeviceNumber,
-        device: Arc<dyn Device>,
-    ) -> Result<()> {
+    pub fn register(&self, kind: FileKind, number: DeviceNumber, device: Arc<dyn Device>) -> Result<()> {
         let mut table = self.table(kind)?.lock();
         if table.contains_key(&number) {
             return Err(Error::Busy);

@@ -37,9 +37,7 @@ struct Slots {
 impl Slots {
     #[inline]
     fn is_used(&self, descriptor: usize) -> bool {
-        self.used
-            .get(descriptor / WORD)
-            .is_some_and(|word| word >> (descriptor % WORD) & 1 != 0)
+        self.used.get(descriptor / WORD).is_some_and(|word| word >> (descriptor % WORD) & 1 != 0)
     }
 
     /// The lowest free descriptor from `minimum` on.
@@ -68,12 +66,7 @@ impl Slots {
         }
     }
 
-    fn set(
-        &mut self,
-        descriptor: usize,
-        file: Arc<OpenFile>,
-        on_exec: OnExec,
-    ) -> Option<Arc<OpenFile>> {
+    fn set(&mut self, descriptor: usize, file: Arc<OpenFile>, on_exec: OnExec) -> Option<Arc<OpenFile>> {
         self.grow(descriptor);
         let (word, bit) = (descriptor / WORD, 1 << (descriptor % WORD));
         self.used[word] |= bit;
@@ -119,9 +112,7 @@ impl FileTable {
     /// A copy of the table for a child process: the same open descriptions under the same numbers.
     pub fn duplicate(&self) -> Self {
         let slots = self.slots.lock().clone();
-        Self {
-            slots: SpinLock::new(slots),
-        }
+        Self { slots: SpinLock::new(slots) }
     }
 
     /// The open description of a descriptor.
@@ -144,13 +135,7 @@ impl FileTable {
         self.insert_from(0, file, on_exec, limit)
     }
 
-    fn insert_from(
-        &self,
-        minimum: u32,
-        file: Arc<OpenFile>,
-        on_exec: OnExec,
-        limit: u32,
-    ) -> Result<u32> {
+    fn insert_from(&self, minimum: u32, file: Arc<OpenFile>, on_exec: OnExec, limit: u32) -> Result<u32> {
         let mut slots = self.slots.lock();
         let descriptor = slots.find_free(minimum as usize);
         if descriptor >= limit as usize {
@@ -166,12 +151,7 @@ impl FileTable {
     ///
     /// # Errors
     /// [`Error::TooManyFiles`].
-    pub fn insert_pair(
-        &self,
-        files: [Arc<OpenFile>; 2],
-        on_exec: OnExec,
-        limit: u32,
-    ) -> Result<[u32; 2]> {
+    pub fn insert_pair(&self, files: [Arc<OpenFile>; 2], on_exec: OnExec, limit: u32) -> Result<[u32; 2]> {
         let [first_file, second_file] = files;
         let mut slots = self.slots.lock();
         let first = slots.find_free(0);
@@ -180,10 +160,7 @@ impl FileTable {
             drop(slots);
             return Err(Error::TooManyFiles);
         }
-        let former = (
-            slots.set(first, first_file, on_exec),
-            slots.set(second, second_file, on_exec),
-        );
+        let former = (slots.set(first, first_file, on_exec), slots.set(second, second_file, on_exec));
         drop(slots);
         drop(former);
         Ok([first as u32, second as u32])
@@ -194,11 +171,7 @@ impl FileTable {
     /// # Errors
     /// [`Error::BadDescriptor`].
     pub fn remove(&self, descriptor: u32) -> Result<Arc<OpenFile>> {
-        let file = self
-            .slots
-            .lock()
-            .take(descriptor as usize)
-            .ok_or(Error::BadDescriptor)?;
+        let file = self.slots.lock().take(descriptor as usize).ok_or(Error::BadDescriptor)?;
         file.file().flush();
         Ok(file)
     }
@@ -207,13 +180,7 @@ impl FileTable {
     ///
     /// # Errors
     /// [`Error::BadDescriptor`], [`Error::TooManyFiles`], [`Error::InvalidArgument`] when `minimum` is not below `limit`.
-    pub fn duplicate_from(
-        &self,
-        descriptor: u32,
-        minimum: u32,
-        on_exec: OnExec,
-        limit: u32,
-    ) -> Result<u32> {
+    pub fn duplicate_from(&self, descriptor: u32, minimum: u32, on_exec: OnExec, limit: u32) -> Result<u32> {
         let file = self.get(descriptor)?;
         if minimum >= limit {
             return Err(Error::InvalidArgument);
@@ -226,13 +193,7 @@ impl FileTable {
     ///
     /// # Errors
     /// [`Error::BadDescriptor`], also when `target` is not below `limit`.
-    pub fn duplicate_to(
-        &self,
-        descriptor: u32,
-        target: u32,
-        on_exec: OnExec,
-        limit: u32,
-    ) -> Result<u32> {
+    pub fn duplicate_to(&self, descriptor: u32, target: u32, on_exec: OnExec, limit: u32) -> Result<u32> {
         let file = self.get(descriptor)?;
         if target >= limit {
             return Err(Error::BadDescriptor);
@@ -289,11 +250,8 @@ impl FileTable {
     /// Marks every descriptor in `range` to be closed on exec (`CLOSE_RANGE_CLOEXEC`).
     pub fn close_range_on_exec(&self, range: RangeInclusive<u32>) {
         let mut slots = self.slots.lock();
-        for descriptor in *range.start() as usize
-            ..slots
-                .files
-                .len()
-                .min((*range.end() as usize).saturating_add(1))
+        for descriptor in
+            *range.start() as usize..slots.files.len().min((*range.end() as usize).saturating_add(1))
         {
             if slots.is_used(descriptor) {
                 slots.close_on_exec[descriptor / WORD] |= 1 << (descriptor % WORD);
@@ -307,9 +265,7 @@ impl FileTable {
             let marked = {
                 let slots = self.slots.lock();
                 let word = slots.close_on_exec.iter().position(|word| *word != 0);
-                word.map(|index| {
-                    (index * WORD) as u32 + slots.close_on_exec[index].trailing_zeros()
-                })
+                word.map(|index| (index * WORD) as u32 + slots.close_on_exec[index].trailing_zeros())
             };
             let Some(descriptor) = marked else { return };
             let _ = self.remove(descriptor);
@@ -330,12 +286,7 @@ impl FileTable {
 
     /// How many descriptors are in use.
     pub fn count(&self) -> usize {
-        self.slots
-            .lock()
-            .used
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.slots.lock().used.iter().map(|word| word.count_ones() as usize).sum()
     }
 }
 
@@ -371,7 +322,10 @@ mod tests {
         assert_eq!(table.insert_pair([file.clone(), file.clone()], OnExec::Keep, LIMIT), Ok([3, 150]));
         assert_eq!(table.insert(file.clone(), OnExec::Keep, LIMIT), Ok(200));
         assert_eq!(table.insert(file.clone(), OnExec::Keep, 201).err(), Some(Error::TooManyFiles));
-        assert_eq!(table.insert_pair([file.clone(), file.clone()], OnExec::Keep, 202).err(), Some(Error::TooManyFiles));
+        assert_eq!(
+            table.insert_pair([file.clone(), file.clone()], OnExec::Keep, 202).err(),
+            Some(Error::TooManyFiles)
+        );
         assert_eq!(table.duplicate_from(0, LIMIT, OnExec::Keep, LIMIT).err(), Some(Error::InvalidArgument));
         assert_eq!(table.duplicate_from(900, 0, OnExec::Keep, LIMIT).err(), Some(Error::BadDescriptor));
         assert_eq!(table.count(), 202);

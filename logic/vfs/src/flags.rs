@@ -50,11 +50,8 @@ bitflags! {
 
 impl OpenFlags {
     /// What `fcntl(F_SETFL)` can change.
-    pub const SETTABLE: Self = Self::APPEND
-        .union(Self::NONBLOCK)
-        .union(Self::ASYNC)
-        .union(Self::DIRECT)
-        .union(Self::NO_ACCESS_TIME);
+    pub const SETTABLE: Self =
+        Self::APPEND.union(Self::NONBLOCK).union(Self::ASYNC).union(Self::DIRECT).union(Self::NO_ACCESS_TIME);
     /// What an open description forgets: it was only about the opening.
     pub const TRANSIENT: Self = Self::CREATE
         .union(Self::EXCLUSIVE)
@@ -82,10 +79,6 @@ impl OpenFlags {
             1 => Permission::WRITE,
             _ => Permission::READ | Permission::WRITE,
         };
-        if self.contains(Self::TRUNCATE) {
-            wanted | Permission::WRITE
-        } else {
-            wanted
-        }
+        if self.contains(Self::TRUNCATE) { wanted | Permission::WRITE } else { wanted }
     }
 }

@@ -65,17 +65,11 @@ pub struct WaitQueues<'a> {
 
 impl<'a> WaitQueues<'a> {
     /// No queue: the file is always ready.
-    pub const NONE: Self = Self {
-        first: None,
-        second: None,
-    };
+    pub const NONE: Self = Self { first: None, second: None };
 
     /// One queue.
     pub const fn one(queue: &'a WaitQueue) -> Self {
-        Self {
-            first: Some(queue),
-            second: None,
-        }
+        Self { first: Some(queue), second: None }
     }
 
     /// Every queue there is.
@@ -203,12 +197,7 @@ pub trait File: Any + Send + Sync {
     ///
     /// # Errors
     /// [`Error::NoSuchDeviceOrAddress`] when there is none before the end.
-    fn find_extent<'a>(
-        &'a self,
-        extent: Extent,
-        offset: u64,
-        size: u64,
-    ) -> Operation<'a, Result<u64>> {
+    fn find_extent<'a>(&'a self, extent: Extent, offset: u64, size: u64) -> Operation<'a, Result<u64>> {
         Operation::Ready(match extent {
             _ if offset >= size => Err(Error::NoSuchDeviceOrAddress),
             Extent::Data => Ok(offset),
@@ -220,12 +209,7 @@ pub trait File: Any + Send + Sync {
     ///
     /// # Errors
     /// [`Error::NotSupported`], [`Error::NoSpace`], [`Error::FileTooLarge`].
-    fn allocate(
-        &self,
-        allocation: Allocation,
-        offset: u64,
-        length: u64,
-    ) -> Operation<'_, Result<()>> {
+    fn allocate(&self, allocation: Allocation, offset: u64, length: u64) -> Operation<'_, Result<()>> {
         let _ = (allocation, offset, length);
         Operation::Ready(Err(Error::NotSupported))
     }
@@ -312,10 +296,7 @@ pub enum CachePolicy {
 /// The caller has checked permissions, read-only mounts and the syntax of names. For changes to one directory the
 /// caller holds that directory's lock, so that of `create`, `link`, `unlink`, `rmdir`, `symlink` and `rename`
 /// only one at a time runs in it; lookups and listings run beside them.
-#[expect(
-    unused_variables,
-    reason = "the defaults refuse whatever they are asked"
-)]
+#[expect(unused_variables, reason = "the defaults refuse whatever they are asked")]
 pub trait Inode: File {
     /// Its number, unique in its file system while it exists.
     fn number(&self) -> u64;
@@ -360,11 +341,7 @@ pub trait Inode: File {
     /// # Errors
     /// [`Error::AlreadyExists`], [`Error::NoSpace`], [`Error::NotFound`] when this directory was removed,
     /// [`Error::NotPermitted`] when nothing can be made here.
-    fn create<'a>(
-        &'a self,
-        name: &'a [u8],
-        node: NewNode,
-    ) -> Operation<'a, Result<Arc<dyn Inode>>> {
+    fn create<'a>(&'a self, name: &'a [u8], node: NewNode) -> Operation<'a, Result<Arc<dyn Inode>>> {
         Operation::Ready(Err(Error::NotPermitted))
     }
 
@@ -454,11 +431,7 @@ pub trait Inode: File {
     ///
     /// # Errors
     /// [`Error::NotDirectory`] when this is none.
-    fn list<'a>(
-        &'a self,
-        cookie: u64,
-        visitor: &'a mut EntryVisitor<'_>,
-    ) -> Operation<'a, Result<()>> {
+    fn list<'a>(&'a self, cookie: u64, visitor: &'a mut EntryVisitor<'_>) -> Operation<'a, Result<()>> {
         Operation::Ready(Err(Error::NotDirectory))
     }
 

@@ -197,12 +197,7 @@ mod tests {
 
     #[test]
     fn kinds_round_trip_through_modes() {
-        for kind in [
-            FileKind::Fifo,
-            FileKind::Directory,
-            FileKind::Socket,
-            FileKind::SymbolicLink,
-        ] {
+        for kind in [FileKind::Fifo, FileKind::Directory, FileKind::Socket, FileKind::SymbolicLink] {
             assert_eq!(FileKind::from_mode(kind.mode_bits() | 0o755), Some(kind));
         }
         assert_eq!(FileKind::from_mode(0o030000), None);

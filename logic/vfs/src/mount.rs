@@ -3,7 +3,7 @@
 //! A mount shows a file system, from some directory of it on. It sits on a place of its parent mount; a walk that
 //! reaches that place goes on at the mount's root. Mounts on one place stack: each sits on the root of the one before.
 
-use crate::dentry::Dentry;
+use crate::dentry::{Dentry, Tree};
 use crate::inode::{FileSystem, Inode};
 use crate::metadata::FileKind;
 use crate::name::Name;
@@ -48,6 +48,8 @@ pub struct Location {
 pub struct Mount {
     id: u32,
     file_system: Arc<dyn FileSystem>,
+    /// What the root belongs to; shared by the binds of one mount.
+    tree: Arc<Tree>,
     root: Arc<Dentry>,
     source: Name,
     flags: AtomicU32,
@@ -57,17 +59,21 @@ pub struct Mount {
     point: SpinLock<Option<Location>>,
 }
 
+/// What a mount shows: a file system, from `root` on.
+struct Shown {
+    file_system: Arc<dyn FileSystem>,
+    tree: Arc<Tree>,
+    root: Arc<Dentry>,
+}
+
 impl Mount {
-    fn build(
-        file_system: Arc<dyn FileSystem>,
-        root: Arc<Dentry>,
-        source: &[u8],
-        flags: MountFlags,
-    ) -> Arc<Self> {
+    fn build(shown: Shown, source: &[u8], flags: MountFlags) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+        let Shown { file_system, tree, root } = shown;
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             file_system,
+            tree,
             root,
             source: Name::from_slice(source),
             flags: AtomicU32::new(flags.bits()),
@@ -77,21 +83,20 @@ impl Mount {
     }
 
     /// A mount of a whole file system that sits nowhere yet: a root, or one for [`Mount::attach`].
-    /// `source` is what /proc/mounts shows first.
+    /// `source` is what /proc/mounts shows first. A file system that is mounted already is mounted again by
+    /// [`Mount::bind`], so that both mounts share its names.
     pub fn new(file_system: Arc<dyn FileSystem>, source: &[u8], flags: MountFlags) -> Arc<Self> {
-        let root = Dentry::root(file_system.root());
-        Self::build(file_system, root, source, flags)
+        let tree = Tree::new(file_system.root());
+        let root = tree.root().clone();
+        Self::build(Shown { file_system, tree, root }, source, flags)
     }
 
     /// A mount that shows what is at `place` a second time (`MS_BIND`), sitting nowhere yet.
     pub fn bind(place: &Location) -> Arc<Self> {
-        let mount = &place.mount;
-        Self::build(
-            mount.file_system.clone(),
-            place.dentry.clone(),
-            &mount.source,
-            mount.flags(),
-        )
+        let Mount { file_system, tree, source, .. } = &*place.mount;
+        let shown =
+            Shown { file_system: file_system.clone(), tree: tree.clone(), root: place.dentry.clone() };
+        Self::build(shown, source, place.mount.flags())
     }
 
     /// A number that tells it from all others.
@@ -131,11 +136,7 @@ impl Mount {
     /// [`Error::ReadOnlyFileSystem`].
     #[inline]
     pub fn check_writable(&self) -> Result<()> {
-        if self.flags().contains(MountFlags::READ_ONLY) {
-            Err(Error::ReadOnlyFileSystem)
-        } else {
-            Ok(())
-        }
+        if self.flags().contains(MountFlags::READ_ONLY) { Err(Error::ReadOnlyFileSystem) } else { Ok(()) }
     }
 
     /// On what it sits.
@@ -152,22 +153,14 @@ impl Mount {
     fn child_at(&self, dentry: &Arc<Dentry>) -> Option<Arc<Mount>> {
         let children = self.children.lock();
         let sits_there = |child: &&Arc<Mount>| {
-            child
-                .point
-                .lock()
-                .as_ref()
-                .is_some_and(|point| Arc::ptr_eq(&point.dentry, dentry))
+            child.point.lock().as_ref().is_some_and(|point| Arc::ptr_eq(&point.dentry, dentry))
         };
         children.iter().find(sits_there).cloned()
     }
 
     /// The top of this mount, or of what is mounted on it.
     pub fn top(self: &Arc<Self>) -> Location {
-        Location {
-            mount: self.clone(),
-            dentry: self.root.clone(),
-        }
-        .cross_mounts()
+        Location { mount: self.clone(), dentry: self.root.clone() }.cross_mounts()
     }
 
     /// Puts this mount, which sits nowhere, on `place` (on top of what is mounted there).
@@ -177,8 +170,7 @@ impl Mount {
     /// removed; [`Error::Busy`] when this mount sits somewhere.
     pub fn attach(self: &Arc<Self>, place: Location) -> Result<()> {
         let place = place.cross_mounts();
-        if (place.dentry.kind() == FileKind::Directory) != (self.root.kind() == FileKind::Directory)
-        {
+        if (place.dentry.kind() == FileKind::Directory) != (self.root.kind() == FileKind::Directory) {
             return Err(Error::NotDirectory);
         }
         if place.dentry.is_detached() {
@@ -212,19 +204,15 @@ impl Mount {
     /// [`Error::Busy`], [`Error::InvalidArgument`] when it sits nowhere.
     pub fn unmount(self: &Arc<Self>, held: usize) -> Result<()> {
         // One more reference is the parent's. New ones come only from that (under its lock) or from existing ones.
-        self.take_off(|mount| {
-            Arc::strong_count(mount) <= held + 1 && mount.children.lock().is_empty()
-        })
+        self.take_off(|mount| Arc::strong_count(mount) <= held + 1 && mount.children.lock().is_empty())
     }
 
     fn take_off(self: &Arc<Self>, allowed: impl FnOnce(&Arc<Self>) -> bool) -> Result<()> {
         let point = self.point().ok_or(Error::InvalidArgument)?;
         let removed = {
             let mut children = point.mount.children.lock();
-            let position = children
-                .iter()
-                .position(|child| Arc::ptr_eq(child, self))
-                .ok_or(Error::InvalidArgument)?;
+            let position =
+                children.iter().position(|child| Arc::ptr_eq(child, self)).ok_or(Error::InvalidArgument)?;
             if !allowed(self) {
                 return Err(Error::Busy);
             }
@@ -315,11 +303,7 @@ impl Location {
             }
             if !here.is_mount_root() {
                 let dentry = here.dentry.parent().unwrap_or_else(|| here.dentry.clone());
-                return Location {
-                    mount: here.mount,
-                    dentry,
-                }
-                .cross_mounts();
+                return Location { mount: here.mount, dentry }.cross_mounts();
             }
             match here.mount.point() {
                 Some(point) => here = point,
@@ -334,10 +318,7 @@ impl Location {
         while let Some(point) = top.point() {
             top = point.mount;
         }
-        self.absolute_path(&Location {
-            dentry: top.root.clone(),
-            mount: top,
-        })
+        self.absolute_path(&Location { dentry: top.root.clone(), mount: top })
     }
 
     /// The path from `root` to here, as `getcwd` and /proc show it: `(unreachable)` in front when it does not lead

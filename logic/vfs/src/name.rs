@@ -17,9 +17,7 @@ pub fn hash(name: &[u8]) -> u64 {
     let mut state = name.len() as u64;
     let (words, tail) = name.as_chunks::<8>();
     for word in words {
-        state = (state ^ u64::from_le_bytes(*word))
-            .wrapping_mul(MULTIPLIER)
-            .rotate_left(29);
+        state = (state ^ u64::from_le_bytes(*word)).wrapping_mul(MULTIPLIER).rotate_left(29);
     }
     let mut last = 0;
     for byte in tail {
@@ -41,21 +39,7 @@ mod tests {
         let hashes: HashSet<u64> = names.map(|name| hash(name.as_bytes())).collect();
         assert_eq!(hashes.len(), 100_000);
         // hashbrown uses the top seven bits and the low ones: both must vary.
-        assert!(
-            hashes
-                .iter()
-                .map(|hash| hash >> 57)
-                .collect::<HashSet<_>>()
-                .len()
-                == 128
-        );
-        assert!(
-            hashes
-                .iter()
-                .map(|hash| hash & 0xfff)
-                .collect::<HashSet<_>>()
-                .len()
-                == 4096
-        );
+        assert!(hashes.iter().map(|hash| hash >> 57).collect::<HashSet<_>>().len() == 128);
+        assert!(hashes.iter().map(|hash| hash & 0xfff).collect::<HashSet<_>>().len() == 4096);
     }
 }

@@ -92,27 +92,13 @@ impl OpenFile {
 
     /// An open description of a file that was made otherwise: one end of a pipe, a socket, an event counter.
     pub fn from_file(file: Arc<dyn File>, location: Location, flags: OpenFlags) -> Arc<Self> {
-        let traits = Traits {
-            seekable: file.seekable(),
-            ..Traits::default()
-        };
+        let traits = Traits { seekable: file.seekable(), ..Traits::default() };
         Self::build(file, location, flags, traits)
     }
 
-    fn build(
-        file: Arc<dyn File>,
-        location: Location,
-        flags: OpenFlags,
-        traits: Traits,
-    ) -> Arc<Self> {
+    fn build(file: Arc<dyn File>, location: Location, flags: OpenFlags, traits: Traits) -> Arc<Self> {
         let flags = AtomicU32::new(flags.difference(OpenFlags::TRANSIENT).bits());
-        Arc::new(Self {
-            file,
-            location,
-            flags,
-            offset: Mutex::new(0),
-            traits,
-        })
+        Arc::new(Self { file, location, flags, offset: Mutex::new(0), traits })
     }
 
     /// What it does.
@@ -138,9 +124,7 @@ impl OpenFile {
         let settable = OpenFlags::SETTABLE.bits();
         let update = |former: u32| Some(former & !settable | flags.bits() & settable);
         // The closure never gives `None`, so that the update cannot fail.
-        let _ = self
-            .flags
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        let _ = self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
     }
 
     /// Whether a call on it may wait.
@@ -167,28 +151,16 @@ impl OpenFile {
 
     #[inline]
     fn check_readable(&self) -> Result<()> {
-        if self.flags().reads() {
-            Ok(())
-        } else {
-            Err(Error::BadDescriptor)
-        }
+        if self.flags().reads() { Ok(()) } else { Err(Error::BadDescriptor) }
     }
 
     #[inline]
     fn check_writable(&self) -> Result<()> {
-        if self.flags().writes() {
-            Ok(())
-        } else {
-            Err(Error::BadDescriptor)
-        }
+        if self.flags().writes() { Ok(()) } else { Err(Error::BadDescriptor) }
     }
 
     fn check_directory(&self) -> Result<()> {
-        if self.location.kind() == FileKind::Directory {
-            Err(Error::IsDirectory)
-        } else {
-            Ok(())
-        }
+        if self.location.kind() == FileKind::Directory { Err(Error::IsDirectory) } else { Ok(()) }
     }
 
     #[inline]
@@ -228,11 +200,7 @@ impl OpenFile {
         if !self.traits.seekable {
             return Err(Error::IllegalSeek);
         }
-        if offset > OFFSET_MAX {
-            Err(Error::InvalidArgument)
-        } else {
-            Ok(())
-        }
+        if offset > OFFSET_MAX { Err(Error::InvalidArgument) } else { Ok(()) }
     }
 
     #[inline]
@@ -250,11 +218,7 @@ impl OpenFile {
     #[inline]
     fn stamp_access(&self) {
         let quiet = self.flags().contains(OpenFlags::NO_ACCESS_TIME)
-            || self
-                .location
-                .mount
-                .flags()
-                .contains(MountFlags::NO_ACCESS_TIME);
+            || self.location.mount.flags().contains(MountFlags::NO_ACCESS_TIME);
         if !quiet {
             self.file.accessed();
         }
@@ -292,19 +256,12 @@ impl OpenFile {
     async fn write_from(&self, source: &mut Source<'_>, offset: u64) -> Result<Written> {
         if self.traits.regular {
             if source.remaining() == 0 {
-                return Ok(Written {
-                    count: 0,
-                    end: offset,
-                });
+                return Ok(Written { count: 0, end: offset });
             }
             self.clear_set_id().await?;
         }
         let append = self.flags().contains(OpenFlags::APPEND);
-        let position = if append {
-            WritePosition::End
-        } else {
-            WritePosition::At(offset)
-        };
+        let position = if append { WritePosition::End } else { WritePosition::At(offset) };
         self.file.write(source, position).await
     }
 
@@ -316,10 +273,7 @@ impl OpenFile {
         }
         match without_set_id(permissions) {
             Some(permissions) => {
-                let change = MetadataChange {
-                    permissions: Some(permissions),
-                    ..MetadataChange::default()
-                };
+                let change = MetadataChange { permissions: Some(permissions), ..MetadataChange::default() };
                 self.location.inode().set_metadata(&change).await
             }
             None => Ok(()),
@@ -342,10 +296,7 @@ impl OpenFile {
         let (origin, distance) = match to {
             SeekFrom::Start(distance) => (0, distance),
             SeekFrom::Current(distance) => (*offset as i64, distance),
-            SeekFrom::End(distance) => (
-                self.location.inode().metadata().await?.size as i64,
-                distance,
-            ),
+            SeekFrom::End(distance) => (self.location.inode().metadata().await?.size as i64, distance),
             SeekFrom::Extent(extent, from) => {
                 let size = self.location.inode().metadata().await?.size;
                 let from = u64::try_from(from).map_err(|_| Error::NoSuchDeviceOrAddress)?;
@@ -395,22 +346,11 @@ impl OpenFile {
         let inode = self.location.inode();
         let dots: [(&[u8], u64); 2] = [
             (b".", inode.number()),
-            (
-                b"..",
-                dentry
-                    .parent()
-                    .map_or(inode.number(), |parent| parent.inode().number()),
-            ),
+            (b"..", dentry.parent().map_or(inode.number(), |parent| parent.inode().number())),
         ];
         let mut flow = ControlFlow::Continue(());
-        for (index, (name, number)) in dots.into_iter().enumerate().skip((*offset).min(2) as usize)
-        {
-            flow = take(DirectoryEntry {
-                name,
-                number,
-                kind: FileKind::Directory,
-                cookie: index as u64 + 1,
-            });
+        for (index, (name, number)) in dots.into_iter().enumerate().skip((*offset).min(2) as usize) {
+            flow = take(DirectoryEntry { name, number, kind: FileKind::Directory, cookie: index as u64 + 1 });
             if flow.is_break() {
                 break;
             }
@@ -438,10 +378,7 @@ impl OpenFile {
             return Err(Error::InvalidArgument);
         }
         self.clear_set_id().await?;
-        let change = MetadataChange {
-            size: Some(size),
-            ..MetadataChange::default()
-        };
+        let change = MetadataChange { size: Some(size), ..MetadataChange::default() };
         self.location.inode().set_metadata(&change).await
     }
 
@@ -488,9 +425,7 @@ impl OpenFile {
         let mut copied = 0;
         while copied < count {
             let wanted = (count - copied).min(buffer.len());
-            let outcome = self
-                .copy_chunk(target, &mut from, &mut to, &mut buffer[..wanted])
-                .await;
+            let outcome = self.copy_chunk(target, &mut from, &mut to, &mut buffer[..wanted]).await;
             match outcome {
                 Ok(0) => break,
                 Ok(moved) => copied += moved,
@@ -545,10 +480,7 @@ impl OpenFile {
             return Err(Error::AccessDenied);
         }
         let object = self.file.clone().mapped_object().ok_or(Error::NoDevice)?;
-        Ok(Arc::new(MappedFile {
-            object,
-            file: self.clone(),
-        }))
+        Ok(Arc::new(MappedFile { object, file: self.clone() }))
     }
 
     /// Stores what is not stored yet (`fsync`).
@@ -560,9 +492,7 @@ impl OpenFile {
             return Err(Error::BadDescriptor);
         }
         match self.location.kind() {
-            FileKind::Fifo | FileKind::Socket | FileKind::CharacterDevice => {
-                Err(Error::InvalidArgument)
-            }
+            FileKind::Fifo | FileKind::Socket | FileKind::CharacterDevice => Err(Error::InvalidArgument),
             _ => self.file.sync().await,
         }
     }
@@ -611,10 +541,7 @@ impl MappedObject for MappedFile {
         let path = self.file.location.global_path();
         path.utf8_chunks().try_for_each(|chunk| {
             text.write_str(chunk.valid())?;
-            chunk
-                .invalid()
-                .iter()
-                .try_for_each(|byte| write!(text, "\\{byte:03o}"))
+            chunk.invalid().iter().try_for_each(|byte| write!(text, "\\{byte:03o}"))
         })
     }
 }

@@ -28,10 +28,7 @@ pub struct Quota {
 impl Quota {
     /// At most `limit` pages.
     pub const fn new(limit: u64) -> Self {
-        Self {
-            limit: AtomicU64::new(limit),
-            used: AtomicU64::new(0),
-        }
+        Self { limit: AtomicU64::new(limit), used: AtomicU64::new(0) }
     }
 
     /// How many pages may be used.
@@ -90,12 +87,7 @@ fn within_page(offset: u64) -> usize {
 impl Pages {
     /// An empty file.
     pub fn new(quota: Arc<Quota>) -> Self {
-        Self {
-            size: AtomicU64::new(0),
-            frames: SpinLock::new(Radix::new()),
-            writing: Mutex::new(()),
-            quota,
-        }
+        Self { size: AtomicU64::new(0), frames: SpinLock::new(Radix::new()), writing: Mutex::new(()), quota }
     }
 
     /// Its length in bytes.
@@ -143,10 +135,7 @@ impl Pages {
             WritePosition::End => size,
         };
         if source.remaining() == 0 {
-            return Ok(Written {
-                count: 0,
-                end: start,
-            });
+            return Ok(Written { count: 0, end: start });
         }
         if start >= OFFSET_MAX {
             return Err(Error::FileTooLarge);
@@ -166,10 +155,7 @@ impl Pages {
                 self.size.fetch_max(offset, Ordering::Release);
             }
         }
-        Ok(Written {
-            count: (offset - start) as usize,
-            end: offset,
-        })
+        Ok(Written { count: (offset - start) as usize, end: offset })
     }
 
     fn write_page(&self, source: &mut Source<'_>, offset: u64) -> Result<usize> {
@@ -181,11 +167,7 @@ impl Pages {
         }
         self.quota.reserve()?;
         let whole = start == 0 && source.remaining() >= PAGE_SIZE;
-        let frame = if whole {
-            Frame::uninitialised()
-        } else {
-            Frame::zeroed()
-        };
+        let frame = if whole { Frame::uninitialised() } else { Frame::zeroed() };
         let frame = frame.inspect_err(|_| self.quota.release(1))?;
         let count = source.copy_to_shared(frame.bytes().slice(start, PAGE_SIZE));
         self.put(index, frame, Some((start, count)));
@@ -199,10 +181,7 @@ impl Pages {
         if let Some(present) = frames.get(index).cloned() {
             drop(frames);
             if let Some((start, length)) = fresh {
-                frame
-                    .bytes()
-                    .slice(start, length)
-                    .copy_to_shared(present.bytes().slice(start, length));
+                frame.bytes().slice(start, length).copy_to_shared(present.bytes().slice(start, length));
             }
             self.quota.release(1);
             return present;
@@ -310,10 +289,7 @@ impl Pages {
     /// Makes a range read as zero, giving back whole pages. The caller holds [`Pages::writing`].
     fn punch(&self, offset: u64, end: u64) {
         let (first, last) = (offset.div_ceil(PAGE_SIZE as u64), page_of(end));
-        let mut edges = [
-            (offset, end.min(first << PAGE_SHIFT)),
-            ((last << PAGE_SHIFT).max(offset), end),
-        ];
+        let mut edges = [(offset, end.min(first << PAGE_SHIFT)), ((last << PAGE_SHIFT).max(offset), end)];
         if first > last {
             // Within one page.
             edges[1] = (end, end);
@@ -321,10 +297,7 @@ impl Pages {
         for (start, stop) in edges.into_iter().filter(|(start, stop)| start < stop) {
             let frame = self.frames.lock().get(page_of(start)).cloned();
             if let Some(frame) = frame {
-                frame
-                    .bytes()
-                    .slice(within_page(start), (stop - start) as usize)
-                    .fill(0);
+                frame.bytes().slice(within_page(start), (stop - start) as usize).fill(0);
             }
         }
         if first < last {
@@ -344,9 +317,7 @@ impl Pages {
             self.zero_tail(size);
         }
         match allocation {
-            Allocation::Reserve | Allocation::ReserveKeepingSize => {
-                self.reserve_range(offset, end)?
-            }
+            Allocation::Reserve | Allocation::ReserveKeepingSize => self.reserve_range(offset, end)?,
             Allocation::PunchHole => self.punch(offset, end.min(size.max(offset))),
             Allocation::Zero | Allocation::ZeroKeepingSize => {
                 self.punch(offset, end);
@@ -366,18 +337,15 @@ impl Pages {
             if self.frames.lock().get(index).is_some() {
                 continue;
             }
-            let frame = self
-                .quota
-                .reserve()
-                .and_then(|()| Frame::zeroed().inspect_err(|_| self.quota.release(1)));
+            let frame =
+                self.quota.reserve().and_then(|()| Frame::zeroed().inspect_err(|_| self.quota.release(1)));
             match frame {
                 Ok(frame) => {
                     self.put(index, frame, None);
                     made.push(index);
                 }
                 Err(error) => {
-                    made.into_iter()
-                        .for_each(|index| self.discard(index, index + 1));
+                    made.into_iter().for_each(|index| self.discard(index, index + 1));
                     return Err(error);
                 }
             }
@@ -396,9 +364,7 @@ impl Pages {
         }
         let frames = self.frames.lock();
         let page = match extent {
-            Extent::Data => frames
-                .next_value(page_of(offset))
-                .ok_or(Error::NoSuchDeviceOrAddress)?,
+            Extent::Data => frames.next_value(page_of(offset)).ok_or(Error::NoSuchDeviceOrAddress)?,
             Extent::Hole => frames.next_gap(page_of(offset)),
         };
         let found = offset.max(page << PAGE_SHIFT);

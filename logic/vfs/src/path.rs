@@ -96,11 +96,7 @@ impl<'a> Walker<'a> {
         if at.path.len() >= PATH_MAX {
             return Err(Error::NameTooLong);
         }
-        let start = if at.path[0] == b'/' {
-            context.root
-        } else {
-            at.base
-        };
+        let start = if at.path[0] == b'/' { context.root } else { at.base };
         Ok(Self {
             context,
             position: start.clone(),
@@ -185,10 +181,7 @@ impl<'a> Walker<'a> {
                     Some(b'/') => self.position = self.context.root.clone(),
                     Some(_) => {}
                 }
-                let rest = (
-                    core::mem::replace(&mut self.text, Text::Link(target)),
-                    self.cursor,
-                );
+                let rest = (core::mem::replace(&mut self.text, Text::Link(target)), self.cursor);
                 self.cursor = 0;
                 if rest.1 < rest.0.bytes().len() {
                     self.outer.push(rest);
@@ -247,9 +240,7 @@ impl<'a> Walker<'a> {
             // A base that is no directory, or a link to such a place with more path behind it.
             return Err(Error::NotDirectory);
         }
-        self.context
-            .credentials
-            .check_search(|| dentry.inode().ownership())
+        self.context.credentials.check_search(|| dentry.inode().ownership())
     }
 
     /// Steps onto the last component: the place that the whole path names, links followed if asked.
@@ -266,9 +257,7 @@ impl<'a> Walker<'a> {
                 Some(dentry) => dentry,
                 None => self.position.dentry.child(name).await?,
             };
-            if dentry.kind() == FileKind::SymbolicLink
-                && (follow == Follow::Yes || self.wants_directory)
-            {
+            if dentry.kind() == FileKind::SymbolicLink && (follow == Follow::Yes || self.wants_directory) {
                 self.follow(&dentry).await?;
                 continue;
             }

@@ -7,9 +7,7 @@
 
 use crate::anonymous::{AnonymousFiles, AnonymousNode};
 use crate::flags::OpenFlags;
-use crate::inode::{
-    CallerMemory, File, Inode, Opened, Readiness, WaitQueues, WritePosition, Written,
-};
+use crate::inode::{CallerMemory, File, Inode, Opened, Readiness, WaitQueues, WritePosition, Written};
 use crate::metadata::{FileKind, Metadata, MetadataChange, Ownership};
 use crate::open_file::OpenFile;
 use crate::{Error, Result};
@@ -74,10 +72,7 @@ impl State {
 
     /// How many more bytes fit.
     fn room(&self) -> usize {
-        let last = self
-            .segments
-            .back()
-            .map_or(0, |segment| PAGE_SIZE - usize::from(segment.end));
+        let last = self.segments.back().map_or(0, |segment| PAGE_SIZE - usize::from(segment.end));
         last + (self.capacity - self.segments.len().min(self.capacity)) * PAGE_SIZE
     }
 
@@ -88,17 +83,12 @@ impl State {
                 Some(last) if usize::from(last.end) < PAGE_SIZE => last,
                 _ => {
                     let frame = self.spare.take().map_or_else(Frame::uninitialised, Ok)?;
-                    self.segments.push_back(Segment {
-                        frame,
-                        start: 0,
-                        end: 0,
-                    });
+                    self.segments.push_back(Segment { frame, start: 0, end: 0 });
                     self.segments.back_mut().expect("it was just pushed")
                 }
             };
             let end = usize::from(segment.end);
-            let taken =
-                source.copy_to_shared(segment.frame.bytes().slice(end, count.min(PAGE_SIZE - end)));
+            let taken = source.copy_to_shared(segment.frame.bytes().slice(end, count.min(PAGE_SIZE - end)));
             segment.end = (end + taken) as u16;
             self.length += taken;
             count -= taken;
@@ -252,18 +242,10 @@ impl PipeEnd {
                 state.writers += 1;
                 state.writer_openings += 1;
             }
-            if state.writers > 0 {
-                seen.wrapping_sub(1)
-            } else {
-                seen
-            }
+            if state.writers > 0 { seen.wrapping_sub(1) } else { seen }
         };
         pipe.opening.wake_all();
-        Arc::new(Self {
-            pipe,
-            flags,
-            writers_seen,
-        })
+        Arc::new(Self { pipe, flags, writers_seen })
     }
 
     /// The pipe.
@@ -311,11 +293,7 @@ impl File for PipeEnd {
         source: &'a mut Source<'_>,
         _position: WritePosition,
     ) -> Operation<'a, Result<Written>> {
-        Operation::Ready(
-            self.pipe
-                .write(source)
-                .map(|count| Written { count, end: 0 }),
-        )
+        Operation::Ready(self.pipe.write(source).map(|count| Written { count, end: 0 }))
     }
 
     fn readiness(&self) -> Readiness {
@@ -334,17 +312,10 @@ impl File for PipeEnd {
     }
 
     fn wait_queues(&self, interest: Readiness) -> WaitQueues<'_> {
-        let reads = self.flags.reads()
-            && (interest.intersects(Readiness::READABLE) || !self.flags.writes());
+        let reads = self.flags.reads() && (interest.intersects(Readiness::READABLE) || !self.flags.writes());
         let writes = self.flags.writes() && (interest.intersects(Readiness::WRITABLE) || !reads);
-        let (readers, writers) = (
-            reads.then_some(&self.pipe.readers),
-            writes.then_some(&self.pipe.writers),
-        );
-        WaitQueues {
-            first: readers.or(writers),
-            second: readers.and(writers),
-        }
+        let (readers, writers) = (reads.then_some(&self.pipe.readers), writes.then_some(&self.pipe.writers));
+        WaitQueues { first: readers.or(writers), second: readers.and(writers) }
     }
 
     fn ioctl<'a>(
@@ -382,9 +353,7 @@ impl Default for Fifo {
 impl Fifo {
     /// A named pipe that nobody has open.
     pub const fn new() -> Self {
-        Self {
-            pipe: SpinLock::new(Weak::new()),
-        }
+        Self { pipe: SpinLock::new(Weak::new()) }
     }
 
     fn pipe(&self) -> Arc<Pipe> {
@@ -412,7 +381,7 @@ impl Fifo {
         }
         let end = PipeEnd::new(pipe, flags);
         let (missing, openings) = end.other_side();
-        if reads && writes || !waits && reads || !missing {
+        if reads && (writes || !waits) || !missing {
             return Operation::Ready(Ok(Opened::File(end)));
         }
         Operation::pending(async move {
@@ -475,25 +444,10 @@ impl Inode for PipeInode {
 }
 
 /// A pipe's two ends (`pipe2`): to read from and to write to. `flags` may have [`OpenFlags::NONBLOCK`].
-pub fn open_pair(
-    files: &AnonymousFiles,
-    uid: u32,
-    gid: u32,
-    flags: OpenFlags,
-) -> [Arc<OpenFile>; 2] {
-    let node = files.node(
-        FileKind::Fifo,
-        Ownership {
-            permissions: 0o600,
-            uid,
-            gid,
-        },
-    );
+pub fn open_pair(files: &AnonymousFiles, uid: u32, gid: u32, flags: OpenFlags) -> [Arc<OpenFile>; 2] {
+    let node = files.node(FileKind::Fifo, Ownership { permissions: 0o600, uid, gid });
     let label = format!("pipe:[{}]", node.number());
-    let inode = Arc::new(PipeInode {
-        node,
-        fifo: Fifo::new(),
-    });
+    let inode = Arc::new(PipeInode { node, fifo: Fifo::new() });
     let pipe = inode.fifo.pipe();
     let location = files.place(inode, label.as_bytes());
     let flags = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);

@@ -28,10 +28,7 @@ struct Node<T> {
 
 impl<T> Node<T> {
     fn new() -> Box<Self> {
-        Box::new(Self {
-            used: 0,
-            slots: [const { Slot::Empty }; WIDTH],
-        })
+        Box::new(Self { used: 0, slots: [const { Slot::Empty }; WIDTH] })
     }
 }
 
@@ -50,11 +47,7 @@ impl<T> Default for Radix<T> {
 impl<T> Radix<T> {
     /// An empty array.
     pub const fn new() -> Self {
-        Self {
-            root: Slot::Empty,
-            height: 0,
-            count: 0,
-        }
+        Self { root: Slot::Empty, height: 0, count: 0 }
     }
 
     /// How many values there are.
@@ -103,9 +96,7 @@ impl<T> Radix<T> {
             if let Slot::Empty = slot {
                 *slot = Slot::Node(Node::new());
             }
-            let Slot::Node(node) = slot else {
-                unreachable!("values are at height 0 only")
-            };
+            let Slot::Node(node) = slot else { unreachable!("values are at height 0 only") };
             slot = &mut node.slots[slot_of(index, height)];
             if let Slot::Empty = slot {
                 node.used += 1;
@@ -153,17 +144,10 @@ impl<T> Radix<T> {
 
 /// How many indices a slot at `height` spans, less one (so that the whole range fits).
 fn last_of_span(height: u32) -> u64 {
-    1u64.checked_shl(height * BITS)
-        .map_or(u64::MAX, |span| span - 1)
+    1u64.checked_shl(height * BITS).map_or(u64::MAX, |span| span - 1)
 }
 
-fn clear<T>(
-    slot: &mut Slot<T>,
-    height: u32,
-    base: u64,
-    range: &Range<u64>,
-    visitor: &mut dyn FnMut(u64, T),
-) {
+fn clear<T>(slot: &mut Slot<T>, height: u32, base: u64, range: &Range<u64>, visitor: &mut dyn FnMut(u64, T)) {
     if base >= range.end || base.saturating_add(last_of_span(height)) < range.start {
         return;
     }
@@ -175,11 +159,7 @@ fn clear<T>(
             }
         }
         Slot::Node(node) => {
-            let first = if range.start > base {
-                range.start - base
-            } else {
-                0
-            } >> ((height - 1) * BITS);
+            let first = range.start.saturating_sub(base) >> ((height - 1) * BITS);
             for index in first..WIDTH as u64 {
                 let child_base = base + (index << ((height - 1) * BITS));
                 if child_base >= range.end {
@@ -192,10 +172,7 @@ fn clear<T>(
                     node.used -= 1;
                 }
                 // The highest node of the tallest tree has slots beyond the last index.
-                if child_base
-                    .checked_add(last_of_span(height - 1))
-                    .is_none_or(|last| last == u64::MAX)
-                {
+                if child_base.checked_add(last_of_span(height - 1)).is_none_or(|last| last == u64::MAX) {
                     break;
                 }
             }
@@ -217,12 +194,7 @@ fn find_value<T>(slot: &Slot<T>, height: u32, base: u64, from: u64) -> Option<u6
             let first = from.saturating_sub(base) >> ((height - 1) * BITS);
             (first..WIDTH as u64).find_map(|index| match &node.slots[index as usize] {
                 Slot::Empty => None,
-                child => find_value(
-                    child,
-                    height - 1,
-                    base + (index << ((height - 1) * BITS)),
-                    from,
-                ),
+                child => find_value(child, height - 1, base + (index << ((height - 1) * BITS)), from),
             })
         }
     }
@@ -253,8 +225,7 @@ mod tests {
                 2 => {
                     let end = index + random() % 100;
                     let (mut removed, mut expected) = (Vec::new(), Vec::new());
-                    radix
-                        .remove_range(index..end, &mut |index, value| removed.push((index, value)));
+                    radix.remove_range(index..end, &mut |index, value| removed.push((index, value)));
                     model.retain(|&key, &mut value| {
                         let inside = (index..end).contains(&key);
                         if inside {
@@ -266,17 +237,12 @@ mod tests {
                 }
                 _ => {
                     assert_eq!(radix.get(index), model.get(&index));
-                    assert_eq!(
-                        radix.next_value(index),
-                        model.range(index..).next().map(|(key, _)| *key)
-                    );
+                    assert_eq!(radix.next_value(index), model.range(index..).next().map(|(key, _)| *key));
                     assert_eq!(radix.count(), model.len() as u64);
                 }
             }
         }
-        radix.remove_range(0..u64::MAX, &mut |index, _| {
-            assert!(model.remove(&index).is_some())
-        });
+        radix.remove_range(0..u64::MAX, &mut |index, _| assert!(model.remove(&index).is_some()));
         assert!(model.is_empty() && radix.count() == 0);
     }
 
@@ -285,10 +251,7 @@ mod tests {
         let mut radix = Radix::new();
         radix.insert(u64::MAX, 1);
         radix.insert(0, 2);
-        assert_eq!(
-            (radix.get(u64::MAX), radix.next_value(1)),
-            (Some(&1), Some(u64::MAX))
-        );
+        assert_eq!((radix.get(u64::MAX), radix.next_value(1)), (Some(&1), Some(u64::MAX)));
         radix.remove_range(1..u64::MAX, &mut |_, _| panic!("nothing lies between"));
         assert_eq!(radix.count(), 2);
     }

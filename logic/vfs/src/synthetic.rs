@@ -7,8 +7,8 @@
 use crate::environment::Environment;
 use crate::flags::OpenFlags;
 use crate::inode::{
-    CachePolicy, DirectoryEntry, EntryVisitor, FIRST_COOKIE, File, FileSystem, Inode, LinkTarget,
-    Opened, WritePosition, Written,
+    CachePolicy, DirectoryEntry, EntryVisitor, FIRST_COOKIE, File, FileSystem, Inode, LinkTarget, Opened,
+    WritePosition, Written,
 };
 use crate::metadata::{DeviceNumber, FileKind, Metadata, MetadataChange, Ownership, Statistics};
 use crate::mount::Location;
@@ -39,35 +39,19 @@ impl Origin {
     /// For a new file system. Numbers that it gives out start at `first_number`; those below are the caller's.
     pub fn new(environment: Arc<Environment>, first_number: u64) -> Arc<Self> {
         let device = environment.next_file_system();
-        Arc::new(Self {
-            environment,
-            device,
-            next_number: AtomicU64::new(first_number),
-        })
+        Arc::new(Self { environment, device, next_number: AtomicU64::new(first_number) })
     }
 
     /// A node with a number of its own, owned by the superuser.
     pub fn node(&self, permissions: u16) -> Node {
         let number = self.next_number.fetch_add(1, Ordering::Relaxed);
-        self.node_with(
-            number,
-            Ownership {
-                permissions,
-                uid: 0,
-                gid: 0,
-            },
-        )
+        self.node_with(number, Ownership { permissions, uid: 0, gid: 0 })
     }
 
     /// A node with this number and these owners. What comes and goes must keep its number, as that tells whether it
     /// still is the same.
     pub fn node_with(&self, number: u64, ownership: Ownership) -> Node {
-        Node {
-            number,
-            device: self.device,
-            ownership,
-            created_ns: self.environment.clock.now_ns(),
-        }
+        Node { number, device: self.device, ownership, created_ns: self.environment.clock.now_ns() }
     }
 }
 
@@ -109,18 +93,8 @@ pub struct SyntheticFileSystem {
 
 impl SyntheticFileSystem {
     /// A file system with this root; `magic` is what `statfs` tells.
-    pub fn new(
-        name: &'static str,
-        magic: u64,
-        origin: &Origin,
-        root: Arc<SyntheticDirectory>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            name,
-            magic,
-            device: origin.device,
-            root,
-        })
+    pub fn new(name: &'static str, magic: u64, origin: &Origin, root: Arc<SyntheticDirectory>) -> Arc<Self> {
+        Arc::new(Self { name, magic, device: origin.device, root })
     }
 }
 
@@ -173,20 +147,12 @@ pub struct SyntheticDirectory {
 impl SyntheticDirectory {
     /// A directory of fixed entries, without any yet.
     pub fn new(node: Node) -> Arc<Self> {
-        Arc::new(Self {
-            node,
-            fixed: SpinLock::new(Vec::new()),
-            dynamic: None,
-        })
+        Arc::new(Self { node, fixed: SpinLock::new(Vec::new()), dynamic: None })
     }
 
     /// A directory whose other entries come and go.
     pub fn with_entries(node: Node, entries: impl Entries) -> Arc<Self> {
-        Arc::new(Self {
-            node,
-            fixed: SpinLock::new(Vec::new()),
-            dynamic: Some(Box::new(entries)),
-        })
+        Arc::new(Self { node, fixed: SpinLock::new(Vec::new()), dynamic: Some(Box::new(entries)) })
     }
 
     /// Adds a fixed entry. It stays.
@@ -203,12 +169,8 @@ impl SyntheticDirectory {
     }
 
     fn find(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let fixed = self
-            .fixed
-            .lock()
-            .iter()
-            .find(|(known, _)| **known == *name)
-            .map(|(_, inode)| inode.clone());
+        let fixed =
+            self.fixed.lock().iter().find(|(known, _)| **known == *name).map(|(_, inode)| inode.clone());
         match (fixed, &self.dynamic) {
             (Some(inode), _) => Ok(inode),
             (None, Some(entries)) => entries.lookup(name),
@@ -218,19 +180,14 @@ impl SyntheticDirectory {
 
     fn visit(&self, cookie: u64, visitor: &mut EntryVisitor<'_>) {
         let mut position = cookie.saturating_sub(FIRST_COOKIE) as usize;
-        while cookie < FIRST_DYNAMIC_COOKIE {
-            // The visitor may do anything: not under the lock.
+        loop {
+            // The visitor may do anything: not under the lock. A cookie of the others is beyond the end here.
             let Some((name, inode)) = self.fixed.lock().get(position).cloned() else {
                 break;
             };
             position += 1;
             let cookie = FIRST_COOKIE + position as u64;
-            let entry = DirectoryEntry {
-                name: &name,
-                number: inode.number(),
-                kind: inode.kind(),
-                cookie,
-            };
+            let entry = DirectoryEntry { name: &name, number: inode.number(), kind: inode.kind(), cookie };
             if visitor(entry).is_break() {
                 return;
             }
@@ -257,33 +214,20 @@ impl Inode for SyntheticDirectory {
     }
 
     fn metadata(&self) -> Operation<'_, Result<Metadata>> {
-        let directories = self
-            .fixed
-            .lock()
-            .iter()
-            .filter(|(_, inode)| inode.kind() == FileKind::Directory)
-            .count();
-        self.node
-            .metadata(FileKind::Directory, 2 + directories as u32)
+        let directories =
+            self.fixed.lock().iter().filter(|(_, inode)| inode.kind() == FileKind::Directory).count();
+        self.node.metadata(FileKind::Directory, 2 + directories as u32)
     }
 
     fn cache_policy(&self) -> CachePolicy {
-        if self.dynamic.is_some() {
-            CachePolicy::Volatile
-        } else {
-            CachePolicy::Stable
-        }
+        if self.dynamic.is_some() { CachePolicy::Volatile } else { CachePolicy::Stable }
     }
 
     fn lookup<'a>(&'a self, name: &'a [u8]) -> Operation<'a, Result<Arc<dyn Inode>>> {
         Operation::Ready(self.find(name))
     }
 
-    fn list<'a>(
-        &'a self,
-        cookie: u64,
-        visitor: &'a mut EntryVisitor<'_>,
-    ) -> Operation<'a, Result<()>> {
+    fn list<'a>(&'a self, cookie: u64, visitor: &'a mut EntryVisitor<'_>) -> Operation<'a, Result<()>> {
         self.visit(cookie, visitor);
         Operation::Ready(Ok(()))
     }
@@ -322,10 +266,7 @@ pub struct SyntheticFile {
 impl SyntheticFile {
     /// A file with this content.
     pub fn new(node: Node, content: impl Content) -> Arc<Self> {
-        Arc::new(Self {
-            node,
-            content: Box::new(content),
-        })
+        Arc::new(Self { node, content: Box::new(content) })
     }
 }
 
@@ -350,15 +291,8 @@ impl Inode for SyntheticFile {
 
     fn set_metadata<'a>(&'a self, change: &'a MetadataChange) -> Operation<'a, Result<()>> {
         // `echo 1 > file` cuts the file first, which means nothing here; nothing else can be changed.
-        let only_size = MetadataChange {
-            size: change.size,
-            ..MetadataChange::default()
-        };
-        Operation::Ready(if *change == only_size {
-            Ok(())
-        } else {
-            Err(Error::NotPermitted)
-        })
+        let only_size = MetadataChange { size: change.size, ..MetadataChange::default() };
+        Operation::Ready(if *change == only_size { Ok(()) } else { Err(Error::NotPermitted) })
     }
 
     fn open(self: Arc<Self>, _flags: OpenFlags) -> Operation<'static, Result<Opened>> {
@@ -382,9 +316,7 @@ impl OpenSynthetic {
             text.clear();
             self.inode.content.generate(&mut text).await?;
         }
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(text.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(text.len());
         Ok(sink.copy_from(&text[start..]))
     }
 
@@ -396,10 +328,7 @@ impl OpenSynthetic {
         let mut bytes = alloc::vec![0; count];
         source.copy_to(&mut bytes);
         self.inode.content.store(&bytes).await?;
-        Ok(Written {
-            count,
-            end: count as u64,
-        })
+        Ok(Written { count, end: count as u64 })
     }
 }
 
@@ -452,10 +381,7 @@ pub struct SyntheticLink {
 impl SyntheticLink {
     /// A link to what `target` says.
     pub fn new(node: Node, target: impl Target) -> Arc<Self> {
-        Arc::new(Self {
-            node,
-            target: Box::new(target),
-        })
+        Arc::new(Self { node, target: Box::new(target) })
     }
 }
 

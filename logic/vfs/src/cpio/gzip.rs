@@ -76,22 +76,15 @@ impl<'a> GzipReader<'a> {
         match status {
             TINFLStatus::Done => self.check_trailer(),
             TINFLStatus::HasMoreOutput => Ok(()),
-            TINFLStatus::NeedsMoreInput | TINFLStatus::FailedCannotMakeProgress => {
-                Err(Problem::Truncated)
-            }
+            TINFLStatus::NeedsMoreInput | TINFLStatus::FailedCannotMakeProgress => Err(Problem::Truncated),
             _ => Err(Problem::BadCompression),
         }
     }
 
     fn check_trailer(&mut self) -> Result<(), Problem> {
-        let (trailer, rest) = self
-            .input
-            .split_first_chunk::<8>()
-            .ok_or(Problem::Truncated)?;
+        let (trailer, rest) = self.input.split_first_chunk::<8>().ok_or(Problem::Truncated)?;
         let [a, b, c, d, length @ ..] = *trailer;
-        if u32::from_le_bytes([a, b, c, d]) != self.sum.value()
-            || u32::from_le_bytes(length) != self.length
-        {
+        if u32::from_le_bytes([a, b, c, d]) != self.sum.value() || u32::from_le_bytes(length) != self.length {
             return Err(Problem::BadCompression);
         }
         self.input = rest;
@@ -122,16 +115,11 @@ fn skip_header(bytes: &[u8]) -> Result<&[u8], Problem> {
     }
     if flags & FLAG_EXTRA != 0 {
         let (length, extra) = rest.split_first_chunk::<2>().ok_or(Problem::Truncated)?;
-        rest = extra
-            .get(usize::from(u16::from_le_bytes(*length))..)
-            .ok_or(Problem::Truncated)?;
+        rest = extra.get(usize::from(u16::from_le_bytes(*length))..).ok_or(Problem::Truncated)?;
     }
     for flag in [FLAG_NAME, FLAG_COMMENT] {
         if flags & flag != 0 {
-            let end = rest
-                .iter()
-                .position(|byte| *byte == 0)
-                .ok_or(Problem::Truncated)?;
+            let end = rest.iter().position(|byte| *byte == 0).ok_or(Problem::Truncated)?;
             rest = &rest[end + 1..];
         }
     }

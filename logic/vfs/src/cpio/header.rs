@@ -39,24 +39,8 @@ impl Header {
                 *field = *field << 4 | value;
             }
         }
-        let [
-            number,
-            mode,
-            uid,
-            gid,
-            link_count,
-            modified_seconds,
-            size,
-            rest @ ..,
-        ] = fields;
-        let [
-            device_major,
-            device_minor,
-            special_major,
-            special_minor,
-            name_length,
-            sum,
-        ] = rest;
+        let [number, mode, uid, gid, link_count, modified_seconds, size, rest @ ..] = fields;
+        let [device_major, device_minor, special_major, special_minor, name_length, sum] = rest;
         Ok(Self {
             number,
             mode,

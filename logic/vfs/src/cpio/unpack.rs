@@ -39,14 +39,8 @@ pub struct Summary {
 }
 
 /// Compression that is recognised in order to say so.
-const UNKNOWN_COMPRESSION: [&[u8]; 6] = [
-    b"\xfd7zXZ\0",
-    b"\x28\xb5\x2f\xfd",
-    b"BZh",
-    b"\x02\x21\x4c\x18",
-    b"\x89LZO",
-    b"\x5d\x00\x00",
-];
+const UNKNOWN_COMPRESSION: [&[u8]; 6] =
+    [b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"BZh", b"\x02\x21\x4c\x18", b"\x89LZO", b"\x5d\x00\x00"];
 
 /// Unpacks a row of archives, each plain or gzip-compressed, with zeros around them, below `target`.
 ///
@@ -73,10 +67,7 @@ pub async fn unpack(
             let part = unpack_stream(context, target, &mut reader, None, 0).await;
             summary.add(&part.map_err(|error| failed(error.problem))?);
             rest = reader.remaining();
-        } else if UNKNOWN_COMPRESSION
-            .iter()
-            .any(|magic| rest.starts_with(magic))
-        {
+        } else if UNKNOWN_COMPRESSION.iter().any(|magic| rest.starts_with(magic)) {
             return Err(failed(Problem::UnknownCompression));
         } else {
             // Up to its end: further archives, compressed ones too, are found behind a trailer.
@@ -119,10 +110,7 @@ async fn unpack_stream(
         context,
         target,
         adopt,
-        input: Input {
-            reader,
-            position: 0,
-        },
+        input: Input { reader, position: 0 },
         links: HashMap::new(),
         directory_times: Vec::new(),
         recent: None,
@@ -131,9 +119,7 @@ async fn unpack_stream(
     };
     let outcome = unpacker.run().await;
     let offset = start + unpacker.input.position;
-    outcome
-        .map(|()| unpacker.summary)
-        .map_err(|problem| UnpackError { problem, offset })
+    outcome.map(|()| unpacker.summary).map_err(|problem| UnpackError { problem, offset })
 }
 
 /// The stream, counting.
@@ -239,6 +225,10 @@ impl Unpacker<'_> {
             }
             behind_trailer = !self.member().await?;
         }
+        if !behind_trailer && self.summary.members > 0 {
+            // Cut between two members: what is missing would be missed later, and harder to find.
+            return Err(Problem::Truncated);
+        }
         for (directory, modified_ns) in core::mem::take(&mut self.directory_times) {
             set_time(&directory, modified_ns).await?;
         }
@@ -284,9 +274,7 @@ impl Unpacker<'_> {
 
     async fn make(&mut self, name: &[u8], header: &Header) -> core::result::Result<(), Problem> {
         let kind = FileKind::from_mode(header.mode).filter(|kind| *kind != FileKind::Untyped);
-        let kind = kind
-            .filter(|_| header.mode <= 0xffff)
-            .ok_or(Problem::BadMode)?;
+        let kind = kind.filter(|_| header.mode <= 0xffff).ok_or(Problem::BadMode)?;
         if name.is_empty() {
             // The root itself.
             return if kind == FileKind::Directory {
@@ -299,15 +287,12 @@ impl Unpacker<'_> {
         match kind {
             FileKind::Regular => return self.file(&directory, &last, name, header).await,
             FileKind::Directory => {
-                match namespace::make_directory(self.context, At::new(&directory, &last), 0o700)
-                    .await
-                {
+                match namespace::make_directory(self.context, At::new(&directory, &last), 0o700).await {
                     Ok(()) => {}
                     Err(Error::AlreadyExists) => {}
                     Err(error) => return Err(error.into()),
                 }
-                let made = namespace::resolve(self.context, At::new(&directory, &last), Follow::No)
-                    .await?;
+                let made = namespace::resolve(self.context, At::new(&directory, &last), Follow::No).await?;
                 if made.kind() != FileKind::Directory {
                     return Err(Problem::Unpack(Error::AlreadyExists));
                 }
@@ -351,12 +336,8 @@ impl Unpacker<'_> {
         {
             return Ok((location.clone(), last));
         }
-        let context = Context {
-            root: self.target,
-            ..*self.context
-        };
-        let location =
-            namespace::resolve(&context, At::new(self.target, directory), Follow::Yes).await?;
+        let context = Context { root: self.target, ..*self.context };
+        let location = namespace::resolve(&context, At::new(self.target, directory), Follow::Yes).await?;
         self.recent = Some((directory.to_vec(), location.clone()));
         Ok((location, last))
     }
@@ -394,10 +375,7 @@ impl Unpacker<'_> {
             return Ok(false);
         }
         self.clear_way(directory, last).await?;
-        let context = Context {
-            root: self.target,
-            ..*self.context
-        };
+        let context = Context { root: self.target, ..*self.context };
         let (from, to) = (At::new(self.target, &first), At::new(directory, last));
         namespace::link(&context, from, Follow::No, Empty::Refused, to).await?;
         Ok(true)
@@ -416,31 +394,21 @@ impl Unpacker<'_> {
         }
         let flags = OpenFlags::WRITE_ONLY | OpenFlags::CREATE | OpenFlags::NO_FOLLOW;
         // The content of a file with several names comes with the last of them: what is there is kept until then.
-        let flags = if linked {
-            flags
-        } else {
-            flags | OpenFlags::TRUNCATE
-        };
+        let flags = if linked { flags } else { flags | OpenFlags::TRUNCATE };
         let at = At::new(directory, last);
-        let file = match namespace::open(self.context, at, flags, 0o600).await {
-            Err(
-                Error::IsDirectory | Error::TooManySymbolicLinks | Error::NoSuchDeviceOrAddress,
-            ) => {
-                self.clear_way(directory, last).await?;
-                namespace::open(self.context, at, flags, 0o600).await?
-            }
-            other => other?,
-        };
+        // Not by trying: opening a FIFO that an earlier archive made would wait for its other side.
+        match namespace::resolve(self.context, at, Follow::No).await {
+            Ok(present) if present.kind() != FileKind::Regular => self.clear_way(directory, last).await?,
+            Ok(_) | Err(Error::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let file = namespace::open(self.context, at, flags, 0o600).await?;
         self.content(&file, header).await?;
         Ok(self.finish(file.location(), header).await?)
     }
 
     /// Copies a file's bytes, a page or more at a time, and checks their sum where there is one.
-    async fn content(
-        &mut self,
-        file: &OpenFile,
-        header: &Header,
-    ) -> core::result::Result<(), Problem> {
+    async fn content(&mut self, file: &OpenFile, header: &Header) -> core::result::Result<(), Problem> {
         let mut left = u64::from(header.size);
         let mut offset = 0;
         let mut sum = 0u32;
@@ -451,9 +419,7 @@ impl Unpacker<'_> {
             }
             let bytes = &bytes[..bytes.len().min(left.min(usize::MAX as u64) as usize)];
             if header.checksum.is_some() {
-                sum = bytes
-                    .iter()
-                    .fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
+                sum = bytes.iter().fold(sum, |sum, byte| sum.wrapping_add(u32::from(*byte)));
             }
             let adopted = adopt_pages(self.adopt, file, bytes, offset).await?;
             let count = match adopted {
@@ -474,10 +440,7 @@ impl Unpacker<'_> {
 
     async fn finish_directory(&mut self, location: Location, header: &Header) -> Result<()> {
         self.finish(&location, header).await?;
-        self.directory_times.push((
-            location.dentry,
-            i64::from(header.modified_seconds) * 1_000_000_000,
-        ));
+        self.directory_times.push((location.dentry, i64::from(header.modified_seconds) * 1_000_000_000));
         Ok(())
     }
 
@@ -494,23 +457,14 @@ impl Unpacker<'_> {
 }
 
 /// Puts whole pages of the archive into a file of a tmpfs without copying; returns how many.
-async fn adopt_pages(
-    adopt: Option<&dyn Adopt>,
-    file: &OpenFile,
-    bytes: &[u8],
-    offset: u64,
-) -> Result<usize> {
+async fn adopt_pages(adopt: Option<&dyn Adopt>, file: &OpenFile, bytes: &[u8], offset: u64) -> Result<usize> {
     let Some(adopt) = adopt else { return Ok(0) };
-    let aligned =
-        bytes.as_ptr().addr().is_multiple_of(PAGE_SIZE) && offset.is_multiple_of(PAGE_SIZE as u64);
+    let aligned = bytes.as_ptr().addr().is_multiple_of(PAGE_SIZE) && offset.is_multiple_of(PAGE_SIZE as u64);
     if !aligned || bytes.len() < PAGE_SIZE {
         return Ok(0);
     }
     let inode = file.location().inode();
-    let Some(pages) = inode
-        .downcast_ref::<TmpfsInode>()
-        .and_then(TmpfsInode::pages)
-    else {
+    let Some(pages) = inode.downcast_ref::<TmpfsInode>().and_then(TmpfsInode::pages) else {
         return Ok(0);
     };
     let (whole, _) = bytes.as_chunks::<PAGE_SIZE>();
@@ -526,21 +480,13 @@ async fn adopt_pages(
     drop(guard);
     if count > 0 {
         let size = Some(offset + (count * PAGE_SIZE) as u64);
-        inode
-            .set_metadata(&MetadataChange {
-                size,
-                ..MetadataChange::default()
-            })
-            .await?;
+        inode.set_metadata(&MetadataChange { size, ..MetadataChange::default() }).await?;
     }
     Ok(count)
 }
 
 async fn set_time(directory: &Dentry, modified_ns: i64) -> Result<()> {
-    let change = MetadataChange {
-        modified_ns: Some(modified_ns),
-        ..MetadataChange::default()
-    };
+    let change = MetadataChange { modified_ns: Some(modified_ns), ..MetadataChange::default() };
     directory.inode().set_metadata(&change).await
 }
 

@@ -2,9 +2,7 @@
 
 use super::{Context, resolve};
 use crate::credentials::Permission;
-use crate::metadata::{
-    FileKind, Metadata, MetadataChange, PERMISSION_BITS, SET_GROUP_ID, Statistics,
-};
+use crate::metadata::{FileKind, Metadata, MetadataChange, PERMISSION_BITS, SET_GROUP_ID, Statistics};
 use crate::mount::{Location, MountFlags};
 use crate::open_file::{OFFSET_MAX, without_set_id};
 use crate::path::{At, Follow};
@@ -39,15 +37,9 @@ pub fn access(context: &Context<'_>, location: &Location, wanted: Permission) ->
     {
         return Err(Error::AccessDenied);
     }
-    context
-        .credentials
-        .check(wanted, kind, &location.inode().ownership())?;
+    context.credentials.check(wanted, kind, &location.inode().ownership())?;
     let special = kind.is_device() || matches!(kind, FileKind::Fifo | FileKind::Socket);
-    if wanted.contains(Permission::WRITE) && !special {
-        location.mount.check_writable()
-    } else {
-        Ok(())
-    }
+    if wanted.contains(Permission::WRITE) && !special { location.mount.check_writable() } else { Ok(()) }
 }
 
 /// `fchmodat`.
@@ -55,12 +47,7 @@ pub fn access(context: &Context<'_>, location: &Location, wanted: Permission) ->
 /// # Errors
 /// [`Error::NotPermitted`], [`Error::ReadOnlyFileSystem`], [`Error::NotSupported`] for a symbolic link, and what the
 /// walk finds.
-pub async fn change_mode(
-    context: &Context<'_>,
-    at: At<'_>,
-    permissions: u16,
-    follow: Follow,
-) -> Result<()> {
+pub async fn change_mode(context: &Context<'_>, at: At<'_>, permissions: u16, follow: Follow) -> Result<()> {
     apply_mode(context, &resolve(context, at, follow).await?, permissions).await
 }
 
@@ -68,11 +55,7 @@ pub async fn change_mode(
 ///
 /// # Errors
 /// As [`change_mode`].
-pub async fn apply_mode(
-    context: &Context<'_>,
-    location: &Location,
-    permissions: u16,
-) -> Result<()> {
+pub async fn apply_mode(context: &Context<'_>, location: &Location, permissions: u16) -> Result<()> {
     location.mount.check_writable()?;
     if location.kind() == FileKind::SymbolicLink {
         return Err(Error::NotSupported);
@@ -82,15 +65,10 @@ pub async fn apply_mode(
         return Err(Error::NotPermitted);
     }
     let mut permissions = permissions & PERMISSION_BITS;
-    if !context.credentials.in_group(ownership.gid)
-        && !context.credentials.capable(Capabilities::FSETID)
-    {
+    if !context.credentials.in_group(ownership.gid) && !context.credentials.capable(Capabilities::FSETID) {
         permissions &= !SET_GROUP_ID;
     }
-    let change = MetadataChange {
-        permissions: Some(permissions),
-        ..MetadataChange::default()
-    };
+    let change = MetadataChange { permissions: Some(permissions), ..MetadataChange::default() };
     location.inode().set_metadata(&change).await
 }
 
@@ -123,24 +101,15 @@ pub async fn apply_owner(
     let credentials = context.credentials;
     let may = credentials.capable(Capabilities::CHOWN);
     let owns = credentials.uid == ownership.uid;
-    if uid.is_some_and(|uid| !may && !(owns && uid == ownership.uid)) {
-        return Err(Error::NotPermitted);
-    }
-    if gid.is_some_and(|gid| !may && !(owns && (gid == ownership.gid || credentials.in_group(gid))))
-    {
+    let may_give = uid.is_none_or(|uid| may || owns && uid == ownership.uid);
+    let in_group = |gid| gid == ownership.gid || credentials.in_group(gid);
+    if !may_give || !gid.is_none_or(|gid| may || owns && in_group(gid)) {
         return Err(Error::NotPermitted);
     }
     // Even the superuser's chown takes set-id bits from what can be executed.
     let executable = !matches!(location.kind(), FileKind::Directory);
-    let permissions = executable
-        .then(|| without_set_id(ownership.permissions))
-        .flatten();
-    let change = MetadataChange {
-        uid,
-        gid,
-        permissions,
-        ..MetadataChange::default()
-    };
+    let permissions = executable.then(|| without_set_id(ownership.permissions)).flatten();
+    let change = MetadataChange { uid, gid, permissions, ..MetadataChange::default() };
     location.inode().set_metadata(&change).await
 }
 
@@ -176,13 +145,7 @@ pub async fn change_times(
     modified: TimeChange,
     follow: Follow,
 ) -> Result<()> {
-    apply_times(
-        context,
-        &resolve(context, at, follow).await?,
-        accessed,
-        modified,
-    )
-    .await
+    apply_times(context, &resolve(context, at, follow).await?, accessed, modified).await
 }
 
 /// `futimens`: as [`change_times`] for a place that is known.
@@ -201,9 +164,7 @@ pub async fn apply_times(
         (TimeChange::Now(_), TimeChange::Now(_)) => {
             let ownership = location.inode().ownership();
             if !context.credentials.is_owner(&ownership) {
-                context
-                    .credentials
-                    .check(Permission::WRITE, location.kind(), &ownership)?;
+                context.credentials.check(Permission::WRITE, location.kind(), &ownership)?;
             }
         }
         _ if !context.credentials.is_owner(&location.inode().ownership()) => {
@@ -212,11 +173,7 @@ pub async fn apply_times(
         _ => {}
     }
     let (accessed_ns, modified_ns) = (accessed.value(), modified.value());
-    let change = MetadataChange {
-        accessed_ns,
-        modified_ns,
-        ..MetadataChange::default()
-    };
+    let change = MetadataChange { accessed_ns, modified_ns, ..MetadataChange::default() };
     location.inode().set_metadata(&change).await
 }
 
@@ -237,22 +194,12 @@ pub async fn truncate(context: &Context<'_>, at: At<'_>, size: u64) -> Result<()
     }
     let inode = location.inode();
     let ownership = inode.ownership();
-    context
-        .credentials
-        .check(Permission::WRITE, FileKind::Regular, &ownership)?;
+    context.credentials.check(Permission::WRITE, FileKind::Regular, &ownership)?;
     location.mount.check_writable()?;
     inode.begin_write()?;
     let keeps = context.credentials.capable(Capabilities::FSETID);
-    let permissions = if keeps {
-        None
-    } else {
-        without_set_id(ownership.permissions)
-    };
-    let change = MetadataChange {
-        size: Some(size),
-        permissions,
-        ..MetadataChange::default()
-    };
+    let permissions = if keeps { None } else { without_set_id(ownership.permissions) };
+    let change = MetadataChange { size: Some(size), permissions, ..MetadataChange::default() };
     let outcome = inode.set_metadata(&change).await;
     inode.end_write();
     outcome

@@ -38,21 +38,9 @@ pub async fn make_node(
         entry.check_absent().await?;
         return Err(Error::NotFound);
     }
-    let kind = if kind == FileKind::Untyped {
-        FileKind::Regular
-    } else {
-        kind
-    };
+    let kind = if kind == FileKind::Untyped { FileKind::Regular } else { kind };
     let node = entry.new_node(context, kind, permissions & PERMISSION_BITS);
-    make(
-        context,
-        &entry,
-        NewNode {
-            special_device: device,
-            ..node
-        },
-    )
-    .await
+    make(context, &entry, NewNode { special_device: device, ..node }).await
 }
 
 async fn make(context: &Context<'_>, entry: &Entry<'_>, node: NewNode) -> Result<()> {
@@ -89,11 +77,7 @@ pub async fn symlink(context: &Context<'_>, target: &[u8], at: At<'_>) -> Result
     }
     entry.check_creatable(context)?;
     let gid = super::new_ownership(context, &**dentry.inode(), FileKind::SymbolicLink, 0o777).gid;
-    let owner = Ownership {
-        permissions: 0o777,
-        uid: context.credentials.uid,
-        gid,
-    };
+    let owner = Ownership { permissions: 0o777, uid: context.credentials.uid, gid };
     let inode = dentry.inode().symlink(entry.name(), target, owner).await?;
     dentry.add_child(entry.name(), inode)?;
     drop(names);

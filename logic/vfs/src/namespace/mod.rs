@@ -85,11 +85,7 @@ pub async fn read_link(context: &Context<'_>, at: At<'_>) -> Result<Vec<u8>> {
     let empty = at.path.is_empty();
     let location = resolve_or_base(context, at, Follow::No, Empty::NamesBase).await?;
     if location.kind() != FileKind::SymbolicLink {
-        return Err(if empty {
-            Error::NotFound
-        } else {
-            Error::InvalidArgument
-        });
+        return Err(if empty { Error::NotFound } else { Error::InvalidArgument });
     }
     location.inode().link_text(context.root).await
 }
@@ -97,11 +93,7 @@ pub async fn read_link(context: &Context<'_>, at: At<'_>) -> Result<Vec<u8>> {
 /// Checks that entries of a directory may be made and removed.
 fn check_directory_writable(context: &Context<'_>, directory: &Location) -> Result<()> {
     let ownership = directory.inode().ownership();
-    context.credentials.check(
-        Permission::WRITE | Permission::EXECUTE,
-        FileKind::Directory,
-        &ownership,
-    )
+    context.credentials.check(Permission::WRITE | Permission::EXECUTE, FileKind::Directory, &ownership)
 }
 
 /// Checks that `victim` may be removed from (or replaced in) a directory: write permission and the sticky bit.
@@ -114,11 +106,7 @@ fn check_removable(context: &Context<'_>, directory: &Location, victim: &Dentry)
         && uid != owner
         && uid != above.uid
         && !context.credentials.capable(Capabilities::FOWNER);
-    if held {
-        Err(Error::NotPermitted)
-    } else {
-        Ok(())
-    }
+    if held { Err(Error::NotPermitted) } else { Ok(()) }
 }
 
 /// Who owns a new node of this kind in a directory, and what it permits.
@@ -142,11 +130,7 @@ fn new_ownership(
             permissions &= !SET_GROUP_ID;
         }
     }
-    Ownership {
-        permissions,
-        uid: context.credentials.uid,
-        gid,
-    }
+    Ownership { permissions, uid: context.credentials.uid, gid }
 }
 
 /// A walk that has stopped before a last component that is to be changed.
@@ -157,11 +141,7 @@ struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// Walks to the last component; `special` is the error when it is `.`, `..` or `/`.
-    async fn find(
-        context: &'a Context<'a>,
-        at: At<'a>,
-        special: impl FnOnce(Last) -> Error,
-    ) -> Result<Self> {
+    async fn find(context: &'a Context<'a>, at: At<'a>, special: impl FnOnce(Last) -> Error) -> Result<Self> {
         let mut walker = Walker::new(context, at)?;
         match walker.to_last().await? {
             Last::Name(range) => Ok(Self { walker, range }),
@@ -207,10 +187,6 @@ impl<'a> Entry<'a> {
 
     fn new_node(&self, context: &Context<'_>, kind: FileKind, permissions: u16) -> NewNode {
         let ownership = new_ownership(context, &**self.directory().inode(), kind, permissions);
-        NewNode {
-            kind,
-            ownership,
-            special_device: Default::default(),
-        }
+        NewNode { kind, ownership, special_device: Default::default() }
     }
 }

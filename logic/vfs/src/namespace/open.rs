@@ -34,26 +34,17 @@ pub async fn open(
         return open_or_create(context, at, flags, permissions).await;
     }
     let mut walker = Walker::new(context, at)?;
-    let follow = if flags.contains(OpenFlags::NO_FOLLOW) {
-        Follow::No
-    } else {
-        Follow::Yes
-    };
+    let follow = if flags.contains(OpenFlags::NO_FOLLOW) { Follow::No } else { Follow::Yes };
     walker.to_end(follow).await?;
     finish(context, walker.position, flags).await
 }
 
 /// `O_PATH`: only the place matters, not what is there.
 async fn open_path(context: &Context<'_>, at: At<'_>, flags: OpenFlags) -> Result<Arc<OpenFile>> {
-    let kept =
-        OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NO_FOLLOW | OpenFlags::CLOSE_ON_EXEC;
+    let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NO_FOLLOW | OpenFlags::CLOSE_ON_EXEC;
     let flags = flags & kept;
     let mut walker = Walker::new(context, at)?;
-    let follow = if flags.contains(OpenFlags::NO_FOLLOW) {
-        Follow::No
-    } else {
-        Follow::Yes
-    };
+    let follow = if flags.contains(OpenFlags::NO_FOLLOW) { Follow::No } else { Follow::Yes };
     walker.to_end(follow).await?;
     if flags.contains(OpenFlags::DIRECTORY) && walker.position.kind() != FileKind::Directory {
         return Err(Error::NotDirectory);
@@ -81,10 +72,7 @@ async fn open_temporary(
     let inode = directory.inode().create_unnamed(node).await?;
     let mut label = alloc::vec::Vec::from(*b"/#");
     label.extend_from_slice(alloc::format!("{}", inode.number()).as_bytes());
-    let location = Location {
-        mount: directory.mount,
-        dentry: Dentry::anonymous(inode, &label),
-    };
+    let location = Location { mount: directory.mount, dentry: Dentry::anonymous(inode, &label) };
     OpenFile::open(location, flags - OpenFlags::DIRECTORY, opener(context)).await
 }
 
@@ -122,11 +110,7 @@ async fn open_or_create(
             walker.follow(&dentry).await?;
             continue;
         }
-        let location = Location {
-            mount: walker.position.mount,
-            dentry,
-        }
-        .cross_mounts();
+        let location = Location { mount: walker.position.mount, dentry }.cross_mounts();
         return finish_existing(context, location, flags).await;
     }
 }
@@ -157,43 +141,22 @@ async fn create(
         return Err(Error::NotFound);
     }
     check_directory_writable(context, directory)?;
-    let inode = dentry
-        .inode()
-        .create(name, new_file(context, directory, permissions))
-        .await?;
+    let inode = dentry.inode().create(name, new_file(context, directory, permissions)).await?;
     let child = dentry.add_child(name, inode)?;
     drop(names);
     // Whoever makes a file has it open as asked, whatever its permissions are.
-    let location = Location {
-        mount: directory.mount.clone(),
-        dentry: child,
-    };
-    Ok(Created::New(
-        OpenFile::open(location, flags, opener(context)).await?,
-    ))
+    let location = Location { mount: directory.mount.clone(), dentry: child };
+    Ok(Created::New(OpenFile::open(location, flags, opener(context)).await?))
 }
 
 fn new_file(context: &Context<'_>, directory: &Location, permissions: u16) -> NewNode {
     let kind = FileKind::Regular;
-    let ownership = new_ownership(
-        context,
-        &**directory.inode(),
-        kind,
-        permissions & PERMISSION_BITS,
-    );
-    NewNode {
-        kind,
-        ownership,
-        special_device: Default::default(),
-    }
+    let ownership = new_ownership(context, &**directory.inode(), kind, permissions & PERMISSION_BITS);
+    NewNode { kind, ownership, special_device: Default::default() }
 }
 
 fn opener(context: &Context<'_>) -> Opener {
-    if context.credentials.capable(Capabilities::FSETID) {
-        Opener::KeepsSetId
-    } else {
-        Opener::Ordinary
-    }
+    if context.credentials.capable(Capabilities::FSETID) { Opener::KeepsSetId } else { Opener::Ordinary }
 }
 
 /// Opens something that `O_CREAT` found in place.
@@ -212,11 +175,7 @@ async fn finish_existing(
 }
 
 /// Checks what `open(2)` checks of a file that exists, cuts it if asked, and opens it.
-async fn finish(
-    context: &Context<'_>,
-    location: Location,
-    flags: OpenFlags,
-) -> Result<Arc<OpenFile>> {
+async fn finish(context: &Context<'_>, location: Location, flags: OpenFlags) -> Result<Arc<OpenFile>> {
     check(context, &location, flags)?;
     if !flags.contains(OpenFlags::TRUNCATE) || location.kind() != FileKind::Regular {
         return OpenFile::open(location, flags, opener(context)).await;
@@ -229,11 +188,7 @@ async fn finish(
     } else {
         without_set_id(inode.ownership().permissions)
     };
-    let change = MetadataChange {
-        size: Some(0),
-        permissions,
-        ..MetadataChange::default()
-    };
+    let change = MetadataChange { size: Some(0), permissions, ..MetadataChange::default() };
     let opened = match inode.set_metadata(&change).await {
         Ok(()) => OpenFile::open(location, flags, opener(context)).await,
         Err(error) => Err(error),
@@ -258,9 +213,7 @@ fn check(context: &Context<'_>, location: &Location, flags: OpenFlags) -> Result
         {
             return Err(Error::AccessDenied);
         }
-        FileKind::Directory | FileKind::Regular | FileKind::Untyped
-            if wanted.contains(Permission::WRITE) =>
-        {
+        FileKind::Directory | FileKind::Regular | FileKind::Untyped if wanted.contains(Permission::WRITE) => {
             location.mount.check_writable()?;
         }
         _ => {}

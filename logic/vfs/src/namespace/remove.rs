@@ -18,11 +18,7 @@ pub async fn unlink(context: &Context<'_>, at: At<'_>) -> Result<()> {
     let victim = entry.existing().await?;
     let is_directory = victim.kind() == FileKind::Directory;
     if entry.wants_directory() {
-        return Err(if is_directory {
-            Error::IsDirectory
-        } else {
-            Error::NotDirectory
-        });
+        return Err(if is_directory { Error::IsDirectory } else { Error::NotDirectory });
     }
     check_removable(context, directory, &victim)?;
     if is_directory {

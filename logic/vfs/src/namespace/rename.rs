@@ -22,19 +22,10 @@ static BETWEEN_DIRECTORIES: Mutex<()> = Mutex::new(());
 /// [`Error::CrossDevice`], [`Error::InvalidArgument`] for a directory into itself, [`Error::NotEmpty`],
 /// [`Error::IsDirectory`], [`Error::NotDirectory`], [`Error::AlreadyExists`] under [`RenameMode::NoReplace`],
 /// [`Error::Busy`] for `.`, `..`, roots and mount points, and what the walks find.
-pub async fn rename(
-    context: &Context<'_>,
-    from: At<'_>,
-    to: At<'_>,
-    mode: RenameMode,
-) -> Result<()> {
+pub async fn rename(context: &Context<'_>, from: At<'_>, to: At<'_>, mode: RenameMode) -> Result<()> {
     let source = Entry::find(context, from, |_: Last| Error::Busy).await?;
     let special = move |_: Last| {
-        if mode == RenameMode::NoReplace {
-            Error::AlreadyExists
-        } else {
-            Error::Busy
-        }
+        if mode == RenameMode::NoReplace { Error::AlreadyExists } else { Error::Busy }
     };
     let target = Entry::find(context, to, special).await?;
     if !Arc::ptr_eq(&source.directory().mount, &target.directory().mount) {
@@ -55,22 +46,12 @@ struct Locks<'a> {
 
 async fn lock_both<'a>(one: &'a Arc<Dentry>, other: &'a Arc<Dentry>) -> Result<Locks<'a>> {
     if Arc::ptr_eq(one, other) {
-        return Ok(Locks {
-            _names: (one.lock_names().await?, None),
-            _between: None,
-        });
+        return Ok(Locks { _names: (one.lock_names().await?, None), _between: None });
     }
     let between = BETWEEN_DIRECTORIES.lock().await;
-    let (upper, lower) = if other.is_ancestor_of(one) {
-        (other, one)
-    } else {
-        (one, other)
-    };
+    let (upper, lower) = if other.is_ancestor_of(one) { (other, one) } else { (one, other) };
     let names = (upper.lock_names().await?, Some(lower.lock_names().await?));
-    Ok(Locks {
-        _names: names,
-        _between: Some(between),
-    })
+    Ok(Locks { _names: names, _between: Some(between) })
 }
 
 async fn rename_locked(
@@ -96,15 +77,8 @@ async fn rename_locked(
     if moved.is_ancestor_of(&new_directory.dentry) {
         return Err(Error::InvalidArgument);
     }
-    if replaced
-        .as_ref()
-        .is_some_and(|replaced| replaced.is_ancestor_of(&old_directory.dentry))
-    {
-        return Err(if mode == RenameMode::Exchange {
-            Error::InvalidArgument
-        } else {
-            Error::NotEmpty
-        });
+    if replaced.as_ref().is_some_and(|replaced| replaced.is_ancestor_of(&old_directory.dentry)) {
+        return Err(if mode == RenameMode::Exchange { Error::InvalidArgument } else { Error::NotEmpty });
     }
     if let Some(replaced) = &replaced
         && (Arc::ptr_eq(&moved, replaced) || is_same_node(&moved, replaced))
@@ -122,35 +96,22 @@ async fn rename_locked(
         check_kinds(&moved, replaced.as_deref())?;
     }
     check_parent_change(context, source, target, &moved, replaced.as_deref(), mode)?;
-    if moved.is_mount_point()
-        || replaced
-            .as_ref()
-            .is_some_and(|dentry| dentry.is_mount_point())
-    {
+    if moved.is_mount_point() || replaced.as_ref().is_some_and(|dentry| dentry.is_mount_point()) {
         return Err(Error::Busy);
     }
     // Nothing may be made in a directory while it is replaced.
     let emptied = match &replaced {
-        Some(replaced)
-            if replaced.kind() == FileKind::Directory && mode != RenameMode::Exchange =>
-        {
+        Some(replaced) if replaced.kind() == FileKind::Directory && mode != RenameMode::Exchange => {
             Some(replaced.lock_names().await?)
         }
         _ => None,
     };
     let renaming = old_directory.dentry.begin_rename(&new_directory.dentry);
-    old_directory
-        .inode()
-        .rename(source.name(), new_directory.inode(), target.name(), mode)
-        .await?;
+    old_directory.inode().rename(source.name(), new_directory.inode(), target.name(), mode).await?;
     if mode == RenameMode::Exchange {
-        old_directory
-            .dentry
-            .exchange_children(source.name(), &new_directory.dentry, target.name());
+        old_directory.dentry.exchange_children(source.name(), &new_directory.dentry, target.name());
     } else {
-        old_directory
-            .dentry
-            .move_child(source.name(), &new_directory.dentry, target.name());
+        old_directory.dentry.move_child(source.name(), &new_directory.dentry, target.name());
     }
     drop(renaming);
     drop(emptied);
@@ -172,13 +133,9 @@ fn check_slashes(
     let moves_directory = moved.kind() == FileKind::Directory;
     if mode == RenameMode::Exchange {
         let other_directory = replaced.is_some_and(|dentry| dentry.kind() == FileKind::Directory);
-        let wrong = source.wants_directory() && !moves_directory
-            || target.wants_directory() && !other_directory;
-        return if wrong {
-            Err(Error::NotDirectory)
-        } else {
-            Ok(())
-        };
+        let wrong =
+            source.wants_directory() && !moves_directory || target.wants_directory() && !other_directory;
+        return if wrong { Err(Error::NotDirectory) } else { Ok(()) };
     }
     if !moves_directory && (source.wants_directory() || target.wants_directory()) {
         return Err(Error::NotDirectory);
@@ -190,10 +147,7 @@ fn check_kinds(moved: &Dentry, replaced: Option<&Dentry>) -> Result<()> {
     let Some(replaced) = replaced else {
         return Ok(());
     };
-    match (
-        moved.kind() == FileKind::Directory,
-        replaced.kind() == FileKind::Directory,
-    ) {
+    match (moved.kind() == FileKind::Directory, replaced.kind() == FileKind::Directory) {
         (true, false) => Err(Error::NotDirectory),
         (false, true) => Err(Error::IsDirectory),
         _ => Ok(()),
@@ -216,9 +170,7 @@ fn check_parent_change(
     for dentry in [Some(moved), other].into_iter().flatten() {
         if dentry.kind() == FileKind::Directory {
             let wanted = crate::credentials::Permission::WRITE;
-            context
-                .credentials
-                .check(wanted, FileKind::Directory, &dentry.inode().ownership())?;
+            context.credentials.check(wanted, FileKind::Directory, &dentry.inode().ownership())?;
         }
     }
     Ok(())

@@ -99,7 +99,10 @@ fn open_makes_and_refuses() {
     assert_eq!(world.open("/f", exclusive).err(), Some(Error::AlreadyExists));
     assert_eq!(world.open("/dangling", exclusive).err(), Some(Error::AlreadyExists));
     assert_eq!(world.open("/d", exclusive).err(), Some(Error::AlreadyExists));
-    assert_eq!(world.open("/dangling", CREATE | OpenFlags::NO_FOLLOW).err(), Some(Error::TooManySymbolicLinks));
+    assert_eq!(
+        world.open("/dangling", CREATE | OpenFlags::NO_FOLLOW).err(),
+        Some(Error::TooManySymbolicLinks)
+    );
     world.open("/dangling", CREATE).unwrap();
     assert_eq!(world.stat("/target").unwrap().kind, FileKind::Regular);
     assert_eq!(world.open("/d", CREATE).err(), Some(Error::IsDirectory));
@@ -218,7 +221,10 @@ fn renames() {
     assert_eq!(world.rename_mode("/a", "/a/b", RenameMode::Exchange).err(), Some(Error::InvalidArgument));
     assert_eq!(world.rename("/f", "/f"), Ok(()));
     world.rename("/f", "/g").unwrap();
-    assert_eq!((world.read("/g").unwrap(), world.resolve("/f").err()), (b"f".to_vec(), Some(Error::NotFound)));
+    assert_eq!(
+        (world.read("/g").unwrap(), world.resolve("/f").err()),
+        (b"f".to_vec(), Some(Error::NotFound))
+    );
     // A directory takes its contents, its place and its link counts along.
     let inside = world.resolve("/a/b").unwrap();
     world.rename("/a/", "/c/moved/").unwrap();
@@ -289,7 +295,8 @@ fn owners_change_and_set_id_bits_go() {
     let owner = |world: &World, uid, gid| {
         block_on(change_owner(&world.context(), world.at("/d/f"), uid, gid, Follow::Yes))
     };
-    let mode = |world: &World, bits| block_on(change_mode(&world.context(), world.at("/d/f"), bits, Follow::Yes));
+    let mode =
+        |world: &World, bits| block_on(change_mode(&world.context(), world.at("/d/f"), bits, Follow::Yes));
     let bits = || root.stat("/d/f").unwrap().ownership.permissions;
     assert_eq!(owner(&user, Some(2), None).err(), Some(Error::NotPermitted));
     assert_eq!(owner(&user, None, Some(60)).err(), Some(Error::NotPermitted));
@@ -329,7 +336,8 @@ fn times_are_stamped_and_set() {
     world.read("/f").unwrap();
     assert!(world.stat("/f").unwrap().accessed_ns > 0);
     let (now, later) = (TimeChange::Now(1), TimeChange::Set(2));
-    let times = |accessed, modified| block_on(change_times(&user.context(), at, accessed, modified, Follow::Yes));
+    let times =
+        |accessed, modified| block_on(change_times(&user.context(), at, accessed, modified, Follow::Yes));
     assert_eq!(times(now, now).err(), Some(Error::AccessDenied));
     assert_eq!(times(later, now).err(), Some(Error::NotPermitted));
     assert_eq!(times(keep, keep), Ok(()));
@@ -473,7 +481,9 @@ fn lookups_race_with_changes() {
                         1 => world.rename(&one, &other),
                         2 => world.rename(&other, &one),
                         3 => world.rmdir(&other),
-                        _ => world.mkdir(&format!("{other}/x")).and_then(|()| world.rmdir(&format!("{other}/x"))),
+                        _ => world
+                            .mkdir(&format!("{other}/x"))
+                            .and_then(|()| world.rmdir(&format!("{other}/x"))),
                     };
                     for path in [&one, &other] {
                         if let Ok(location) = world.resolve(path) {

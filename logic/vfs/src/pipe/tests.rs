@@ -46,7 +46,7 @@ fn bytes_come_out_in_order() {
 #[test]
 fn it_fills_and_drains() {
     let (_world, _files, reader, writer) = pair();
-    let content: Vec<u8> = (0..200_000u32).map(|index| (index * 7 >> 3) as u8).collect();
+    let content: Vec<u8> = (0..200_000u32).map(|index| ((index * 7) >> 3) as u8).collect();
     assert_eq!(write(&writer, &content).unwrap(), DEFAULT_CAPACITY);
     assert_eq!(write(&writer, b"x").err(), Some(Error::WouldBlock));
     assert!(!writer.readiness().contains(Readiness::OUT));
@@ -177,7 +177,8 @@ fn threads_pass_everything_on() {
         scope.spawn(move || {
             let mut sent = 0;
             while sent < total {
-                let chunk: Vec<u8> = (sent..total.min(sent + 5000)).map(|index| (index % 251) as u8).collect();
+                let chunk: Vec<u8> =
+                    (sent..total.min(sent + 5000)).map(|index| (index % 251) as u8).collect();
                 let mut source = Source::new(&chunk);
                 while source.remaining() > 0 {
                     if block_on(writer.write(&mut source)) == Err(Error::WouldBlock) {

@@ -15,7 +15,8 @@ struct Processes {
 
 impl Entries for Arc<Processes> {
     fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        let number = core::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).ok_or(Error::NotFound)?;
+        let number =
+            core::str::from_utf8(name).ok().and_then(|name| name.parse().ok()).ok_or(Error::NotFound)?;
         if !self.alive.lock().contains(&number) {
             return Err(Error::NotFound);
         }
@@ -34,8 +35,12 @@ impl Entries for Arc<Processes> {
         for number in self.alive.lock().iter().copied().filter(|number| *number >= first) {
             let name = format!("{number}");
             let cookie = FIRST_DYNAMIC_COOKIE + number + 1;
-            let entry =
-                DirectoryEntry { name: name.as_bytes(), number: number << 16, kind: FileKind::Directory, cookie };
+            let entry = DirectoryEntry {
+                name: name.as_bytes(),
+                number: number << 16,
+                kind: FileKind::Directory,
+                cookie,
+            };
             if visitor(entry).is_break() {
                 return;
             }
@@ -62,11 +67,16 @@ fn mounted() -> (World, Arc<Processes>) {
     let origin = Origin::new(world.environment.clone(), 1);
     let processes = Arc::new(Processes { origin: origin.clone(), alive: SpinLock::new(vec![1, 5, 9]) });
     let root = SyntheticDirectory::with_entries(origin.node(0o555), processes.clone());
-    root.insert("setting", SyntheticFile::new(origin.node(0o644), Setting(SpinLock::new(b"1\n".to_vec())))).unwrap();
-    root.insert("self", SyntheticLink::new(origin.node(0o777), || Ok(LinkTarget::Path(Arc::from(*b"5"))))).unwrap();
-    let place = world.root.clone();
-    root.insert("root", SyntheticLink::new(origin.node(0o777), move || Ok(LinkTarget::Location(place.clone()))))
+    root.insert("setting", SyntheticFile::new(origin.node(0o644), Setting(SpinLock::new(b"1\n".to_vec()))))
         .unwrap();
+    root.insert("self", SyntheticLink::new(origin.node(0o777), || Ok(LinkTarget::Path(Arc::from(*b"5")))))
+        .unwrap();
+    let place = world.root.clone();
+    root.insert(
+        "root",
+        SyntheticLink::new(origin.node(0o777), move || Ok(LinkTarget::Location(place.clone()))),
+    )
+    .unwrap();
     let file_system = SyntheticFileSystem::new("proc", 0x9fa0, &origin, root);
     world.mkdir("/proc").unwrap();
     let mount = Mount::new(file_system, b"proc", MountFlags::empty());
@@ -105,7 +115,11 @@ fn content_is_made_when_read_from_the_start() {
     let mut buffer = [0; 8];
     assert_eq!(block_on(file.read_at(&mut Sink::new(&mut buffer), 2)).unwrap(), 1, "still what was read");
     assert_eq!(block_on(file.read_at(&mut Sink::new(&mut buffer), 0)).unwrap(), 4);
-    assert_eq!(world.open("/proc/1/status", OpenFlags::WRITE_ONLY).map(|_| ()), Ok(()), "the superuser may open it");
+    assert_eq!(
+        world.open("/proc/1/status", OpenFlags::WRITE_ONLY).map(|_| ()),
+        Ok(()),
+        "the superuser may open it"
+    );
     let status = world.open("/proc/1/status", OpenFlags::WRITE_ONLY).unwrap();
     assert_eq!(block_on(status.write(&mut Source::new(b"x"))).err(), Some(Error::InputOutput));
 }

@@ -34,9 +34,7 @@ struct Entry {
 
 impl Slot {
     fn has_name(&self, name: &[u8]) -> bool {
-        self.entry
-            .as_ref()
-            .is_some_and(|entry| *entry.name == *name)
+        self.entry.as_ref().is_some_and(|entry| *entry.name == *name)
     }
 
     fn hash(&self) -> u64 {
@@ -46,12 +44,7 @@ impl Slot {
 
 impl Directory {
     pub(super) const fn new() -> Self {
-        Self {
-            index: HashTable::new(),
-            slots: Vec::new(),
-            next_cookie: FIRST_COOKIE,
-            removed: false,
-        }
+        Self { index: HashTable::new(), slots: Vec::new(), next_cookie: FIRST_COOKIE, removed: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -63,48 +56,28 @@ impl Directory {
     }
 
     pub(super) fn get(&self, name: &[u8]) -> Option<&Arc<TmpfsInode>> {
-        let position = self.index.find(name::hash(name), |&position| {
-            self.slots[position as usize].has_name(name)
-        })?;
-        self.slots[*position as usize]
-            .entry
-            .as_ref()
-            .map(|entry| &entry.node)
+        let position =
+            self.index.find(name::hash(name), |&position| self.slots[position as usize].has_name(name))?;
+        self.slots[*position as usize].entry.as_ref().map(|entry| &entry.node)
     }
 
     /// Adds a name that is not there.
     pub(super) fn insert(&mut self, name: &[u8], node: Arc<TmpfsInode>) {
-        debug_assert!(
-            self.get(name).is_none(),
-            "the caller holds the directory's names"
-        );
+        debug_assert!(self.get(name).is_none(), "the caller holds the directory's names");
         let hash = name::hash(name);
         let position = self.slots.len() as u32;
-        let entry = Some(Entry {
-            hash,
-            name: Name::from_slice(name),
-            node,
-        });
-        self.slots.push(Slot {
-            cookie: self.next_cookie,
-            entry,
-        });
+        let entry = Some(Entry { hash, name: Name::from_slice(name), node });
+        self.slots.push(Slot { cookie: self.next_cookie, entry });
         self.next_cookie += 1;
         let slots = &self.slots;
-        self.index
-            .insert_unique(hash, position, |&position| slots[position as usize].hash());
+        self.index.insert_unique(hash, position, |&position| slots[position as usize].hash());
     }
 
     /// Gives a name that is there to another node; returns the one that had it.
-    pub(super) fn replace(
-        &mut self,
-        name: &[u8],
-        node: Arc<TmpfsInode>,
-    ) -> Option<Arc<TmpfsInode>> {
+    pub(super) fn replace(&mut self, name: &[u8], node: Arc<TmpfsInode>) -> Option<Arc<TmpfsInode>> {
         let slots = &mut self.slots;
-        let position = *self.index.find(name::hash(name), |&position| {
-            slots[position as usize].has_name(name)
-        })?;
+        let position =
+            *self.index.find(name::hash(name), |&position| slots[position as usize].has_name(name))?;
         let entry = slots[position as usize].entry.as_mut()?;
         Some(core::mem::replace(&mut entry.node, node))
     }
@@ -113,9 +86,7 @@ impl Directory {
         let slots = &self.slots;
         let found = self
             .index
-            .find_entry(name::hash(name), |&position| {
-                slots[position as usize].has_name(name)
-            })
+            .find_entry(name::hash(name), |&position| slots[position as usize].has_name(name))
             .ok()?;
         let (position, _) = found.remove();
         let entry = self.slots[position as usize].entry.take()?;
@@ -131,9 +102,7 @@ impl Directory {
         let slots = &self.slots;
         for (position, slot) in slots.iter().enumerate() {
             self.index
-                .insert_unique(slot.hash(), position as u32, |&position| {
-                    slots[position as usize].hash()
-                });
+                .insert_unique(slot.hash(), position as u32, |&position| slots[position as usize].hash());
         }
     }
 
@@ -144,12 +113,8 @@ impl Directory {
             let Some(Entry { name, node, .. }) = &slot.entry else {
                 continue;
             };
-            let entry = DirectoryEntry {
-                name,
-                number: node.number(),
-                kind: node.kind(),
-                cookie: slot.cookie + 1,
-            };
+            let entry =
+                DirectoryEntry { name, number: node.number(), kind: node.kind(), cookie: slot.cookie + 1 };
             if visitor(entry).is_break() {
                 return;
             }

@@ -4,8 +4,7 @@ use super::Shared;
 use super::directory::Directory;
 use crate::flags::OpenFlags;
 use crate::inode::{
-    Allocation, EntryVisitor, Extent, File, Inode, LinkTarget, Opened, RenameMode, WritePosition,
-    Written,
+    Allocation, EntryVisitor, Extent, File, Inode, LinkTarget, Opened, RenameMode, WritePosition, Written,
 };
 use crate::metadata::{
     DeviceNumber, FileKind, Metadata, MetadataChange, NewNode, Ownership, PERMISSION_BITS,
@@ -59,12 +58,7 @@ enum Content {
 
 impl TmpfsInode {
     pub(super) fn root(shared: Arc<Shared>, node: NewNode) -> Arc<Self> {
-        Self::build(
-            shared,
-            1,
-            node,
-            Content::Directory(SpinLock::new(Directory::new())),
-        )
+        Self::build(shared, 1, node, Content::Directory(SpinLock::new(Directory::new())))
     }
 
     pub(super) fn new(shared: Arc<Shared>, node: NewNode) -> Result<Arc<Self>> {
@@ -83,11 +77,7 @@ impl TmpfsInode {
 
     fn build(shared: Arc<Shared>, number: u64, node: NewNode, content: Content) -> Arc<Self> {
         let now_ns = shared.now_ns();
-        let links = if node.kind == FileKind::Directory {
-            2
-        } else {
-            1
-        };
+        let links = if node.kind == FileKind::Directory { 2 } else { 1 };
         let attributes = Attributes {
             permissions: AtomicU32::new(u32::from(node.ownership.permissions & PERMISSION_BITS)),
             uid: AtomicU32::new(node.ownership.uid),
@@ -98,13 +88,7 @@ impl TmpfsInode {
             changed_ns: AtomicI64::new(now_ns),
             writers: AtomicI32::new(0),
         };
-        Arc::new(Self {
-            number,
-            kind: node.kind,
-            shared,
-            attributes,
-            content,
-        })
+        Arc::new(Self { number, kind: node.kind, shared, attributes, content })
     }
 
     /// Makes it a file that no name leads to.
@@ -128,9 +112,7 @@ impl TmpfsInode {
     }
 
     fn stamp_changed(&self) {
-        self.attributes
-            .changed_ns
-            .store(self.shared.now_ns(), Ordering::Relaxed);
+        self.attributes.changed_ns.store(self.shared.now_ns(), Ordering::Relaxed);
     }
 
     fn stamp_modified(&self) {
@@ -167,27 +149,17 @@ impl TmpfsInode {
     }
 
     fn add_link(&self, name: &[u8], target: &[u8], owner: Ownership) -> Result<Arc<dyn Inode>> {
-        let node = NewNode {
-            kind: FileKind::SymbolicLink,
-            ownership: owner,
-            special_device: Default::default(),
-        };
+        let node =
+            NewNode { kind: FileKind::SymbolicLink, ownership: owner, special_device: Default::default() };
         let number = self.shared.take_inode()?;
         let content = Content::Link(Arc::from(target));
-        self.add(
-            name,
-            Self::build(self.shared.clone(), number, node, content),
-        )
+        self.add(name, Self::build(self.shared.clone(), number, node, content))
     }
 
     /// The same node, if it is one of this file system.
     fn own(&self, inode: &Arc<dyn Inode>) -> Result<Arc<TmpfsInode>> {
         let node = inode.downcast::<TmpfsInode>().ok_or(Error::CrossDevice)?;
-        if Arc::ptr_eq(&node.shared, &self.shared) {
-            Ok(node)
-        } else {
-            Err(Error::CrossDevice)
-        }
+        if Arc::ptr_eq(&node.shared, &self.shared) { Ok(node) } else { Err(Error::CrossDevice) }
     }
 
     fn add_name(&self, name: &[u8], inode: &Arc<dyn Inode>) -> Result<()> {
@@ -235,12 +207,7 @@ impl TmpfsInode {
     }
 
     fn remove_directory(&self, name: &[u8]) -> Result<()> {
-        let node = self
-            .directory()?
-            .lock()
-            .get(name)
-            .cloned()
-            .ok_or(Error::NotFound)?;
+        let node = self.directory()?.lock().get(name).cloned().ok_or(Error::NotFound)?;
         if !node.directory()?.lock().is_empty() {
             return Err(Error::NotEmpty);
         }
@@ -261,12 +228,7 @@ impl TmpfsInode {
         mode: RenameMode,
     ) -> Result<()> {
         let target = self.own(target)?;
-        let node = self
-            .directory()?
-            .lock()
-            .get(name)
-            .cloned()
-            .ok_or(Error::NotFound)?;
+        let node = self.directory()?.lock().get(name).cloned().ok_or(Error::NotFound)?;
         let replaced = {
             let directory = target.directory()?.lock();
             if directory.removed {
@@ -310,9 +272,7 @@ impl TmpfsInode {
     fn check_replaceable(&self, node: &TmpfsInode, replaced: &TmpfsInode) -> Result<()> {
         match (&replaced.content, node.kind == FileKind::Directory) {
             (Content::Directory(_), false) => Err(Error::IsDirectory),
-            (Content::Directory(directory), true) if !directory.lock().is_empty() => {
-                Err(Error::NotEmpty)
-            }
+            (Content::Directory(directory), true) if !directory.lock().is_empty() => Err(Error::NotEmpty),
             (Content::Directory(_), true) | (_, false) => Ok(()),
             (_, true) => Err(Error::NotDirectory),
         }
@@ -340,12 +300,7 @@ impl TmpfsInode {
         Ok(())
     }
 
-    fn write_now(
-        &self,
-        pages: &Pages,
-        source: &mut Source<'_>,
-        position: WritePosition,
-    ) -> Result<Written> {
+    fn write_now(&self, pages: &Pages, source: &mut Source<'_>, position: WritePosition) -> Result<Written> {
         let written = pages.write(source, position)?;
         if written.count > 0 {
             self.stamp_modified();
@@ -360,19 +315,16 @@ impl TmpfsInode {
         }
         let attributes = &self.attributes;
         if let Some(permissions) = change.permissions {
-            attributes
-                .permissions
-                .store(u32::from(permissions & PERMISSION_BITS), Ordering::Relaxed);
+            attributes.permissions.store(u32::from(permissions & PERMISSION_BITS), Ordering::Relaxed);
         }
         for (field, value) in [(&attributes.uid, change.uid), (&attributes.gid, change.gid)] {
             if let Some(value) = value {
                 field.store(value, Ordering::Relaxed);
             }
         }
-        for (field, value) in [
-            (&attributes.accessed_ns, change.accessed_ns),
-            (&attributes.modified_ns, change.modified_ns),
-        ] {
+        for (field, value) in
+            [(&attributes.accessed_ns, change.accessed_ns), (&attributes.modified_ns, change.modified_ns)]
+        {
             if let Some(value) = value {
                 field.store(value, Ordering::Relaxed);
             }
@@ -399,16 +351,9 @@ impl TmpfsInode {
 /// Moves a counter away from 0, unless it is on the other side of it.
 fn count(counter: &AtomicI32, step: i32) -> Result<()> {
     let next = |value: i32| {
-        if value.signum() == -step {
-            None
-        } else {
-            Some(value + step)
-        }
+        if value.signum() == -step { None } else { Some(value + step) }
     };
-    counter
-        .fetch_update(Ordering::Acquire, Ordering::Relaxed, next)
-        .map(|_| ())
-        .map_err(|_| Error::TextBusy)
+    counter.fetch_update(Ordering::Acquire, Ordering::Relaxed, next).map(|_| ()).map_err(|_| Error::TextBusy)
 }
 
 impl Drop for TmpfsInode {
@@ -449,24 +394,14 @@ impl File for TmpfsInode {
         }
     }
 
-    fn find_extent<'a>(
-        &'a self,
-        extent: Extent,
-        offset: u64,
-        _size: u64,
-    ) -> Operation<'a, Result<u64>> {
+    fn find_extent<'a>(&'a self, extent: Extent, offset: u64, _size: u64) -> Operation<'a, Result<u64>> {
         Operation::Ready(match &self.content {
             Content::File(pages) => pages.find_extent(extent, offset),
             _ => Err(Error::InvalidArgument),
         })
     }
 
-    fn allocate(
-        &self,
-        allocation: Allocation,
-        offset: u64,
-        length: u64,
-    ) -> Operation<'_, Result<()>> {
+    fn allocate(&self, allocation: Allocation, offset: u64, length: u64) -> Operation<'_, Result<()>> {
         let Content::File(pages) = &self.content else {
             return Operation::Ready(Err(Error::NoDevice));
         };
@@ -529,9 +464,7 @@ impl Inode for TmpfsInode {
             accessed_ns: self.attributes.accessed_ns.load(Ordering::Relaxed),
             modified_ns: self.attributes.modified_ns.load(Ordering::Relaxed),
             changed_ns: self.attributes.changed_ns.load(Ordering::Relaxed),
-            blocks: self
-                .pages()
-                .map_or(0, |pages| pages.count() * (PAGE_SIZE as u64 / 512)),
+            blocks: self.pages().map_or(0, |pages| pages.count() * (PAGE_SIZE as u64 / 512)),
             block_size: PAGE_SIZE as u32,
         }))
     }
@@ -563,17 +496,12 @@ impl Inode for TmpfsInode {
     }
 
     fn lookup<'a>(&'a self, name: &'a [u8]) -> Operation<'a, Result<Arc<dyn Inode>>> {
-        let found = self
-            .directory()
-            .and_then(|directory| directory.lock().get(name).cloned().ok_or(Error::NotFound));
+        let found =
+            self.directory().and_then(|directory| directory.lock().get(name).cloned().ok_or(Error::NotFound));
         Operation::Ready(found.map(|node| node as Arc<dyn Inode>))
     }
 
-    fn create<'a>(
-        &'a self,
-        name: &'a [u8],
-        node: NewNode,
-    ) -> Operation<'a, Result<Arc<dyn Inode>>> {
+    fn create<'a>(&'a self, name: &'a [u8], node: NewNode) -> Operation<'a, Result<Arc<dyn Inode>>> {
         Operation::Ready(Self::new(self.shared.clone(), node).and_then(|node| self.add(name, node)))
     }
 
@@ -622,15 +550,8 @@ impl Inode for TmpfsInode {
         })
     }
 
-    fn list<'a>(
-        &'a self,
-        cookie: u64,
-        visitor: &'a mut EntryVisitor<'_>,
-    ) -> Operation<'a, Result<()>> {
-        Operation::Ready(
-            self.directory()
-                .map(|directory| directory.lock().list(cookie, visitor)),
-        )
+    fn list<'a>(&'a self, cookie: u64, visitor: &'a mut EntryVisitor<'_>) -> Operation<'a, Result<()>> {
+        Operation::Ready(self.directory().map(|directory| directory.lock().list(cookie, visitor)))
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Operation<'static, Result<Opened>> {
@@ -655,11 +576,7 @@ impl Inode for TmpfsInode {
 
 impl MappedObject for TmpfsInode {
     fn page(&self, index: u64, _access: Access) -> Operation<'_, Result<Frame>> {
-        Operation::Ready(
-            self.pages()
-                .ok_or(Error::NoDevice)
-                .and_then(|pages| pages.frame(index)),
-        )
+        Operation::Ready(self.pages().ok_or(Error::NoDevice).and_then(|pages| pages.frame(index)))
     }
 
     fn length(&self) -> u64 {

@@ -36,15 +36,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            size: None,
-            inodes: None,
-            root: Ownership {
-                permissions: 0o1777,
-                uid: 0,
-                gid: 0,
-            },
-        }
+        Self { size: None, inodes: None, root: Ownership { permissions: 0o1777, uid: 0, gid: 0 } }
     }
 }
 
@@ -55,19 +47,13 @@ impl Options {
     /// [`Error::InvalidArgument`] for what is not understood.
     pub fn parse(text: &[u8], memory: u64) -> Result<Self> {
         let mut options = Self::default();
-        for option in text
-            .split(|byte| *byte == b',')
-            .filter(|option| !option.is_empty())
-        {
+        for option in text.split(|byte| *byte == b',').filter(|option| !option.is_empty()) {
             let option = core::str::from_utf8(option).map_err(|_| Error::InvalidArgument)?;
             let (key, value) = option.split_once('=').unwrap_or((option, ""));
-            let number =
-                |radix| u32::from_str_radix(value, radix).map_err(|_| Error::InvalidArgument);
+            let number = |radix| u32::from_str_radix(value, radix).map_err(|_| Error::InvalidArgument);
             match key {
                 "size" => options.size = limit(size(value, memory)?),
-                "nr_blocks" => {
-                    options.size = limit(size(value, memory)?.saturating_mul(PAGE_SIZE as u64))
-                }
+                "nr_blocks" => options.size = limit(size(value, memory)?.saturating_mul(PAGE_SIZE as u64)),
                 "nr_inodes" => options.inodes = limit(size(value, memory)?),
                 "mode" => options.root.permissions = number(8)? as u16 & 0o7777,
                 "uid" => options.root.uid = number(10)?,
@@ -144,9 +130,7 @@ impl Tmpfs {
 
     /// An empty tmpfs that goes by another name (`rootfs`, `devtmpfs`).
     pub fn named(name: &'static str, environment: Arc<Environment>, options: Options) -> Arc<Self> {
-        let limit = options
-            .size
-            .map_or(u64::MAX >> 1, |size| size.div_ceil(PAGE_SIZE as u64));
+        let limit = options.size.map_or(u64::MAX >> 1, |size| size.div_ceil(PAGE_SIZE as u64));
         let shared = Arc::new(Shared {
             device: environment.next_file_system(),
             environment,
@@ -161,12 +145,7 @@ impl Tmpfs {
             special_device: Default::default(),
         };
         let root = TmpfsInode::root(shared.clone(), node);
-        Arc::new(Self {
-            name,
-            options,
-            shared,
-            root,
-        })
+        Arc::new(Self { name, options, shared, root })
     }
 
     /// A regular file without a name, for a shared anonymous mapping or `memfd_create`.
@@ -174,11 +153,7 @@ impl Tmpfs {
     /// # Errors
     /// [`Error::NoSpace`].
     pub fn unnamed_file(&self, ownership: Ownership) -> Result<Arc<TmpfsInode>> {
-        let node = NewNode {
-            kind: FileKind::Regular,
-            ownership,
-            special_device: Default::default(),
-        };
+        let node = NewNode { kind: FileKind::Regular, ownership, special_device: Default::default() };
         let inode = TmpfsInode::new(self.shared.clone(), node)?;
         inode.forget_name();
         Ok(inode)
@@ -228,11 +203,7 @@ impl FileSystem for Tmpfs {
         let mut text = alloc::string::String::new();
         let written = (|| {
             if let Some(size) = self.options.size {
-                write!(
-                    text,
-                    ",size={}k",
-                    size.div_ceil(PAGE_SIZE as u64) * (PAGE_SIZE as u64 >> 10)
-                )?;
+                write!(text, ",size={}k", size.div_ceil(PAGE_SIZE as u64) * (PAGE_SIZE as u64 >> 10))?;
             }
             if let Some(inodes) = self.options.inodes {
                 write!(text, ",nr_inodes={inodes}")?;
