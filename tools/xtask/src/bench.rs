@@ -91,14 +91,18 @@ pub fn bench(options: &BenchOptions) -> Result<u8> {
         return Err(usage(format!("no benchmark `{name}`; there are: {known}")));
     }
     let mut file = match &options.json {
-        Some(path) => Some(std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?),
+        Some(path) => {
+            Some(std::fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?)
+        }
         None => None,
     };
     let chosen = |benchmark: &&Benchmark| options.name.as_ref().is_none_or(|name| name == benchmark.name);
     for benchmark in BENCHMARKS.iter().filter(chosen) {
         for figure in (benchmark.measure)(options)? {
             let Figure { test, system, realm, smp, median, low, high, n, unit, .. } = &figure;
-            println!("{test:<28} {system:<8} {realm:<9} smp {smp} {median:>14.1} {unit} ({low:.1}..{high:.1}, n {n})");
+            println!(
+                "{test:<28} {system:<8} {realm:<9} smp {smp} {median:>14.1} {unit} ({low:.1}..{high:.1}, n {n})"
+            );
             if let Some(file) = &mut file {
                 writeln!(file, "{}", figure.to_json())?;
             }
@@ -135,7 +139,8 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        let options = BenchOptions { name: Some("nosuch".into()), peer: None, icount: false, json: None, quick: false };
+        let options =
+            BenchOptions { name: Some("nosuch".into()), peer: None, icount: false, json: None, quick: false };
         assert!(bench(&options).unwrap_err().is::<crate::workspace::UsageError>());
     }
 }

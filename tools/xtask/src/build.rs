@@ -58,7 +58,8 @@ fn kernel(options: &ImageOptions) -> Result<(PathBuf, PathBuf)> {
     succeed(&mut command, "building the kernel")?;
     let symbols = target_dir().join(KERNEL_TARGET).join(profile).join(KERNEL_PACKAGE);
     let bytes = std::fs::read(&symbols).with_context(|| format!("cannot read {}", symbols.display()))?;
-    let flat = Elf::new(&bytes).and_then(|elf| elf.flatten()).with_context(|| symbols.display().to_string())?;
+    let flat =
+        Elf::new(&bytes).and_then(|elf| elf.flatten()).with_context(|| symbols.display().to_string())?;
     let kernel = output_dir()?.join(if options.quick { "Image-quick" } else { "Image" });
     if !std::fs::read(&kernel).is_ok_and(|old| old == flat) {
         write_whole(&kernel, &flat)?;
@@ -83,7 +84,8 @@ pub fn apps(options: &ImageOptions) -> Result<Vec<(String, PathBuf)>> {
 fn binary_names(package: &str) -> Result<Vec<String>> {
     let metadata = metadata()?;
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
-    let package = packages.iter().find(|candidate| candidate["name"] == package).context("no such package")?;
+    let package =
+        packages.iter().find(|candidate| candidate["name"] == package).context("no such package")?;
     let targets = package["targets"].as_array().context("cargo metadata has no targets")?;
     let binaries = targets.iter().filter(|target| target["kind"][0] == "bin");
     Ok(binaries.filter_map(|target| target["name"].as_str()).map(str::to_owned).collect())

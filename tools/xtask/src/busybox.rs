@@ -14,8 +14,9 @@ pub fn applets(binary: &[u8]) -> Vec<String> {
 fn read_table(bytes: &[u8]) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in bytes.split(|byte| *byte == 0) {
-        let sane =
-            !name.is_empty() && name.len() < 32 && name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/');
+        let sane = !name.is_empty()
+            && name.len() < 32
+            && name.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'/');
         let name = String::from_utf8_lossy(name).into_owned();
         if !sane || names.last().is_some_and(|last| *last >= name) {
             break;

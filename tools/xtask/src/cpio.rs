@@ -66,11 +66,6 @@ impl Archive {
         self.nodes.get(&self.resolve_parent(path.trim_matches('/')))
     }
 
-    /// How many nodes there are.
-    pub fn len(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// `bin/ls` with `bin -> usr/bin` is `usr/bin/ls`. Only links without `..` are followed.
     fn resolve_parent(&self, path: &str) -> String {
         let mut resolved = String::new();
@@ -104,7 +99,8 @@ impl Archive {
 
     fn add_folder(&mut self, folder: &Path, prefix: &str, keep: &dyn Fn(&str) -> bool) -> Result<()> {
         let unreadable = || format!("cannot read {}", folder.display());
-        let mut entries: Vec<_> = std::fs::read_dir(folder).with_context(unreadable)?.collect::<Result<_, _>>()?;
+        let mut entries: Vec<_> =
+            std::fs::read_dir(folder).with_context(unreadable)?.collect::<Result<_, _>>()?;
         entries.sort_by_key(|entry| entry.file_name());
         for entry in entries {
             let name = entry
@@ -117,7 +113,8 @@ impl Archive {
                 continue;
             }
             let host = entry.path();
-            let metadata = host.symlink_metadata().with_context(|| format!("cannot read {}", host.display()))?;
+            let metadata =
+                host.symlink_metadata().with_context(|| format!("cannot read {}", host.display()))?;
             let (kind, mode) = (metadata.file_type(), metadata.permissions().mode() & 0o7777);
             if kind.is_dir() {
                 self.put(&path, Node::Folder(mode));
@@ -143,9 +140,15 @@ impl Archive {
             let time = GENERATED_TIME;
             let content;
             let record = match node {
-                Node::Folder(mode) => Record { path, mode: 0o040_000 | mode, time, device: (0, 0), data: &[] },
-                Node::Bytes(mode, data) => Record { path, mode: 0o100_000 | mode, time, device: (0, 0), data },
-                Node::Link(target) => Record { path, mode: 0o120_777, time, device: (0, 0), data: target.as_bytes() },
+                Node::Folder(mode) => {
+                    Record { path, mode: 0o040_000 | mode, time, device: (0, 0), data: &[] }
+                }
+                Node::Bytes(mode, data) => {
+                    Record { path, mode: 0o100_000 | mode, time, device: (0, 0), data }
+                }
+                Node::Link(target) => {
+                    Record { path, mode: 0o120_777, time, device: (0, 0), data: target.as_bytes() }
+                }
                 Node::Device(mode, major, minor) => {
                     Record { path, mode: 0o020_000 | mode, time, device: (*major, *minor), data: &[] }
                 }
@@ -267,7 +270,7 @@ mod tests {
         archive.add_tree(&folder, &|path| !path.starts_with("usr/doc")).unwrap();
         std::fs::remove_dir_all(&folder).unwrap();
         assert!(matches!(archive.get("usr/tool"), Some(Node::Copy(_, _))));
-        assert_eq!(archive.len(), 2);
+        assert_eq!(archive.nodes.len(), 2);
         assert!(archive.add_tree(&folder, &|_| true).unwrap_err().to_string().starts_with("cannot read"));
     }
 }

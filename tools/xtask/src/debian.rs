@@ -13,8 +13,18 @@ const ARCHITECTURE: &str = "riscv64";
 const KEYRINGS: [&str; 2] =
     ["/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"];
 /// Suites by which an entry of the host's apt configuration is known as Debian's archive.
-const SUITES: [&str; 10] =
-    ["bullseye", "bookworm", "trixie", "forky", "sid", "oldstable", "stable", "testing", "unstable", "experimental"];
+const SUITES: [&str; 10] = [
+    "bullseye",
+    "bookworm",
+    "trixie",
+    "forky",
+    "sid",
+    "oldstable",
+    "stable",
+    "testing",
+    "unstable",
+    "experimental",
+];
 
 /// One package that apt chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +65,8 @@ impl Archive {
             }
         }
         self.update_once()?;
-        let (text, packages) = match self.closure(name).and_then(|found| self.download(name).map(|()| found)) {
+        let (text, packages) = match self.closure(name).and_then(|found| self.download(name).map(|()| found))
+        {
             Ok(found) => found,
             Err(error) if is_unknown(&error) => {
                 bail!("no package `{name}` in Debian {SUITE} for {ARCHITECTURE}")
@@ -92,6 +103,10 @@ impl Archive {
     pub fn closure(&self, name: &str) -> Result<(String, Vec<Package>)> {
         self.update_once()?;
         let mut command = self.apt("apt-get");
+        // Only with an empty folder of files does apt name them all.
+        let nothing = self.folder.join("no-archives");
+        create_dir(&nothing.join("partial"))?;
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", nothing.display()));
         command.args(["-y", "--print-uris", "install", name]);
         let text = capture(&mut command, &format!("looking up {name}"))?;
         let packages: Vec<Package> = text.lines().filter_map(parse_uri_line).collect();
@@ -143,10 +158,9 @@ impl Archive {
                 bail!("Debian packages need `{program}`, which is not here");
             }
         }
-        let keyring = KEYRINGS
-            .iter()
-            .find(|path| Path::new(path).exists())
-            .context("Debian packages need Debian's archive keys: install the package debian-archive-keyring")?;
+        let keyring = KEYRINGS.iter().find(|path| Path::new(path).exists()).context(
+            "Debian packages need Debian's archive keys: install the package debian-archive-keyring",
+        )?;
         let mirrors = host_mirrors();
         if mirrors.is_empty() {
             bail!("this machine's apt configuration names no mirror of Debian");
@@ -207,13 +221,17 @@ impl Archive {
 fn check_name(name: &str) -> Result<()> {
     let sane = name.len() >= 2
         && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "+-.".contains(letter));
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "+-.".contains(letter));
     if sane { Ok(()) } else { bail!("`{name}` is not the name of a Debian package") }
 }
 
 fn is_unknown(error: &anyhow::Error) -> bool {
     let text = format!("{error:#}");
-    ["Unable to locate package", "has no installation candidate", "no package `"].iter().any(|hint| text.contains(hint))
+    ["Unable to locate package", "has no installation candidate", "no package `"]
+        .iter()
+        .any(|hint| text.contains(hint))
 }
 
 /// Reads a line of `--print-uris`: `'uri' file size SHA256:checksum`.

@@ -35,7 +35,8 @@ impl<'a> Elf<'a> {
 
     fn slice(&self, at: u64, length: u64) -> Result<&'a [u8]> {
         let start = usize::try_from(at)?;
-        let end = start.checked_add(usize::try_from(length)?).context("a length in the ELF file overflows")?;
+        let end =
+            start.checked_add(usize::try_from(length)?).context("a length in the ELF file overflows")?;
         self.bytes.get(start..end).context("the ELF file is cut short")
     }
 
@@ -93,7 +94,9 @@ impl<'a> Elf<'a> {
                 let word = |at: usize| u64::from_le_bytes(entry[at..at + 8].try_into().expect("eight bytes"));
                 let name = u32::from_le_bytes(entry[..4].try_into().expect("four bytes"));
                 let section = u16::from_le_bytes(entry[6..8].try_into().expect("two bytes"));
-                if ![UNTYPED, FUNCTION].contains(&(entry[4] & 15)) || !(1..FIRST_RESERVED_SECTION).contains(&section) {
+                if ![UNTYPED, FUNCTION].contains(&(entry[4] & 15))
+                    || !(1..FIRST_RESERVED_SECTION).contains(&section)
+                {
                     continue;
                 }
                 let name = self.string(strings + u64::from(name))?;
@@ -187,8 +190,7 @@ mod tests {
         let base = 0xffff_ffff_8020_0000;
         let symbols = Symbols { functions: vec![(base, 16, "start".into()), (base + 32, 8, "stop".into())] };
         let text = "at 0xffffffff80200004, 0xffffffff80200010, 0xffffffff80200021 and 0x80200004";
-        let expected =
-            "at 0xffffffff80200004 <start+0x4>, 0xffffffff80200010, 0xffffffff80200021 <stop+0x1> and 0x80200004";
+        let expected = "at 0xffffffff80200004 <start+0x4>, 0xffffffff80200010, 0xffffffff80200021 <stop+0x1> and 0x80200004";
         assert_eq!(symbols.annotate(text), expected);
     }
 }

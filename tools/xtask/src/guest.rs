@@ -106,7 +106,12 @@ impl Session<'_> {
     }
 
     /// Passes on what comes until the line closes (true) or time is up (false).
-    fn follow(&mut self, receiver: &Receiver<Message>, progress: &mut Progress, started: Instant) -> Result<bool> {
+    fn follow(
+        &mut self,
+        receiver: &Receiver<Message>,
+        progress: &mut Progress,
+        started: Instant,
+    ) -> Result<bool> {
         loop {
             let now = Instant::now();
             let mut until = self.deadline.unwrap_or(now + Duration::from_secs(3600));
@@ -157,7 +162,8 @@ impl Session<'_> {
             Piece::Frame(Kind::Log, _) => {}
             Piece::Frame(Kind::Exit, bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
-                let status: i64 = text.trim().parse().with_context(|| format!("the guest sent status `{text}`"))?;
+                let status: i64 =
+                    text.trim().parse().with_context(|| format!("the guest sent status `{text}`"))?;
                 progress.status = Some(status as u8);
                 self.expect_the_end();
             }
@@ -290,7 +296,11 @@ mod tests {
             stdin: Stdio::null(),
         };
         let ending = session.run(command).unwrap();
-        Seen { ending, output: String::from_utf8(output).unwrap(), errors: String::from_utf8(errors).unwrap() }
+        Seen {
+            ending,
+            output: String::from_utf8(output).unwrap(),
+            errors: String::from_utf8(errors).unwrap(),
+        }
     }
 
     const BOOT: &str = "printf '\\nOpenSBI v1\\nBoot HART MEDELEG : 0\\n\\033_asyncos;log;4;boot\\033\\\\';";
@@ -298,10 +308,14 @@ mod tests {
 
     #[test]
     fn output_errors_and_log_are_told_apart() {
-        let script =
-            format!("{BOOT} printf 'out\\n\\033_asyncos;stderr;3;err\\033\\\\\\033_asyncos;exit;2;42\\033\\\\'");
+        let script = format!(
+            "{BOOT} printf 'out\\n\\033_asyncos;stderr;3;err\\033\\\\\\033_asyncos;exit;2;42\\033\\\\'"
+        );
         let seen = session(&script, false, LONG);
-        assert_eq!((seen.ending, seen.output.as_str(), seen.errors.as_str()), (Ending::Exit(42), "out\n", "err"));
+        assert_eq!(
+            (seen.ending, seen.output.as_str(), seen.errors.as_str()),
+            (Ending::Exit(42), "out\n", "err")
+        );
         let seen = session(&script, true, LONG);
         assert_eq!(seen.output, "out\n");
         assert_eq!(seen.errors, "\nOpenSBI v1\nBoot HART MEDELEG : 0\nboot\nerr");
@@ -309,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_panic_is_shown_and_wins_over_a_status() {
-        let seen = session(&format!("{BOOT} printf '\\033_asyncos;panic;4;dead\\033\\\\'; exit 125"), false, LONG);
+        let seen =
+            session(&format!("{BOOT} printf '\\033_asyncos;panic;4;dead\\033\\\\'; exit 125"), false, LONG);
         assert_eq!((seen.ending, seen.errors.as_str()), (Ending::Panic, "dead\n"));
     }
 

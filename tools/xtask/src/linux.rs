@@ -1,36 +1,33 @@
 //! The peer: Debian's Linux for riscv64, booted on the same QEMU.
 
 use crate::debian::Archive;
+use crate::qemu::Machine;
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 
 /// The package that always depends on the newest kernel.
 const META_PACKAGE: &str = "linux-image-riscv64";
 
-/// Linux, as QEMU's `-kernel` takes it, and the folder of its modules.
-pub struct Linux {
-    /// The kernel's image.
-    pub kernel: PathBuf,
-    /// The folder with `kernel/drivers/...`; the modules are compressed with xz.
-    pub modules: PathBuf,
-}
-
-/// Fetches Debian's kernel and its modules; once, then they are kept.
-pub fn kernel() -> Result<Linux> {
+/// Linux's image, as QEMU's `-kernel` takes it. Fetched once, then kept.
+pub fn kernel() -> Result<PathBuf> {
     let archive = Archive::open()?;
     let (_, packages) = archive.closure(META_PACKAGE)?;
     let package = packages
         .iter()
         .find(|package| is_concrete(&package.name))
         .with_context(|| format!("`{META_PACKAGE}` depends on no kernel"))?;
-    let folder = archive.fetch_alone(package)?;
+    let boot = archive.fetch_alone(package)?.join("boot");
     let version = package.name.trim_start_matches("linux-image-").trim_end_matches("-unsigned");
-    let kernel = ["vmlinux", "vmlinuz"]
+    ["vmlinux", "vmlinuz"]
         .iter()
-        .map(|name| folder.join("boot").join(format!("{name}-{version}")))
+        .map(|name| boot.join(format!("{name}-{version}")))
         .find(|path| path.is_file())
-        .with_context(|| format!("no kernel in {}", package.file))?;
-    Ok(Linux { kernel, modules: folder.join("usr/lib/modules").join(version) })
+        .with_context(|| format!("no kernel in {}", package.file))
+}
+
+/// The machine on which Linux runs with every QEMU: with the APLIC of QEMU 7.2 its console hangs on one hart.
+pub fn machine() -> Machine {
+    Machine { no_aia: true, ..Machine::default() }
 }
 
 /// `linux-image-6.12.1+deb13-riscv64`, not `linux-image-riscv64`.

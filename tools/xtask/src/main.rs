@@ -12,6 +12,7 @@ mod linux;
 mod qemu;
 mod root_image;
 mod run;
+mod scenarios;
 mod setup;
 mod suites;
 mod test;
@@ -75,7 +76,11 @@ fn perform(command: Command) -> Result<u8> {
 
 /// Help goes out as it is; a mistake becomes one line.
 fn refuse(error: &clap::Error) -> ExitCode {
-    let help = [ErrorKind::DisplayHelp, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::DisplayVersion];
+    let help = [
+        ErrorKind::DisplayHelp,
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+        ErrorKind::DisplayVersion,
+    ];
     if help.contains(&error.kind()) {
         // Whoever closed stdout does not want the help.
         let _ = error.print();

@@ -45,7 +45,8 @@ impl std::str::FromStr for Forward {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ports = text.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
+        let ports =
+            text.split_once(':').and_then(|(host, guest)| Some((host.parse().ok()?, guest.parse().ok()?)));
         let (host, guest) = ports.ok_or("expected HOST:GUEST, two port numbers")?;
         Ok(Self { host, guest })
     }
@@ -190,7 +191,8 @@ impl Machine {
             command.args(["-netdev", &network, "-device", "virtio-net-device,netdev=net0"]);
         }
         for (index, disk) in self.disks.iter().enumerate() {
-            let drive = format!("id=disk{index},if=none,format={},file={}", disk_format(disk)?, option_text(disk)?);
+            let drive =
+                format!("id=disk{index},if=none,format={},file={}", disk_format(disk)?, option_text(disk)?);
             command.args(["-drive", &drive, "-device", &format!("virtio-blk-device,drive=disk{index}")]);
         }
         Ok(())
@@ -232,7 +234,9 @@ mod tests {
             ..Machine::default()
         };
         let words = arguments(&machine);
-        for word in ["virt", "rv64,h=false", "shift=0,sleep=off", "user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80"] {
+        for word in
+            ["virt", "rv64,h=false", "shift=0,sleep=off", "user,id=net0,hostfwd=tcp:127.0.0.1:8080-:80"]
+        {
             assert!(words.iter().any(|found| found == word), "{word}");
         }
         assert!(!words.iter().any(|found| found == "-s"));

@@ -4,7 +4,7 @@ use crate::build::{ImageOptions, apps};
 use crate::busybox::applets;
 use crate::cpio::{Archive, Node};
 use crate::debian;
-use crate::workspace::{note, output_dir, write_whole};
+use crate::workspace::{note, output_dir, short_hash, write_whole};
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,7 +46,10 @@ const FILES: [(&str, &str); 9] = [
     ("etc/hosts", "127.0.0.1 localhost asyncos\n::1 localhost\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     ("etc/shells", "/bin/sh\n"),
-    ("etc/fstab", "proc /proc proc defaults 0 0\nsysfs /sys sysfs defaults 0 0\ndevtmpfs /dev devtmpfs defaults 0 0\n"),
+    (
+        "etc/fstab",
+        "proc /proc proc defaults 0 0\nsysfs /sys sysfs defaults 0 0\ndevtmpfs /dev devtmpfs defaults 0 0\n",
+    ),
     ("etc/inittab", "::sysinit:/bin/mount -a\n::respawn:-/bin/sh\n::ctrlaltdel:/sbin/reboot\n"),
     (
         "etc/profile",
@@ -88,11 +91,7 @@ fn file_name(options: &ImageOptions) -> String {
         return "initrd.cpio".into();
     }
     let choice = format!("{:?} {:?} {}", options.packages, options.roots, options.quick);
-    // FNV-1a: a short name for the choice, no more.
-    let hash = choice
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("initrd-{hash:016x}.cpio")
+    format!("initrd-{}.cpio", short_hash(&[choice.as_bytes()]))
 }
 
 fn skeleton() -> Archive {
@@ -113,7 +112,11 @@ fn skeleton() -> Archive {
 
 /// Adds packages with what they depend on; gives version and checksum by name. Only what was asked for by name must
 /// be there: without a network the image holds what we have.
-fn add_packages(archive: &mut Archive, wanted: &[String], asked: &[String]) -> Result<BTreeMap<String, String>> {
+fn add_packages(
+    archive: &mut Archive,
+    wanted: &[String],
+    asked: &[String],
+) -> Result<BTreeMap<String, String>> {
     let debian = debian::Archive::open()?;
     let mut added = BTreeMap::new();
     for name in wanted {
@@ -153,7 +156,8 @@ fn link_applets(archive: &mut Archive) -> Result<()> {
         note("no table of applets in busybox: the root image has no links to it");
     }
     for name in names {
-        let taken = ["usr/bin", "usr/sbin"].iter().any(|folder| archive.get(&format!("{folder}/{name}")).is_some());
+        let taken =
+            ["usr/bin", "usr/sbin"].iter().any(|folder| archive.get(&format!("{folder}/{name}")).is_some());
         if !taken {
             archive.put(&format!("usr/bin/{name}"), Node::Link("busybox".into()));
         }

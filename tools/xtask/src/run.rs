@@ -51,6 +51,8 @@ pub struct Errand {
     pub environment: Vec<String>,
     /// Its standard input; none is the console, and that is our terminal.
     pub stdin: Option<Vec<u8>>,
+    /// More files for its root: paths and contents.
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 /// The command; gives the exit status.
@@ -65,7 +67,8 @@ pub fn run(options: &RunOptions) -> Result<u8> {
         let symbols = images.symbols.display();
         note(format_args!("gdb-multiarch -ex 'target remote :{DEBUGGER_PORT}' {symbols}"));
     }
-    let ending = if options.command.is_empty() { shell(options, &images) } else { program(options, &images) }?;
+    let ending =
+        if options.command.is_empty() { shell(options, &images) } else { program(options, &images) }?;
     Ok(report(&ending, options.command.is_empty()))
 }
 
@@ -116,7 +119,7 @@ fn program(options: &RunOptions, images: &Images) -> Result<Ending> {
     let Some(stdin) = own_stdin(deadline)? else {
         return Ok(Ending::Timeout);
     };
-    let errand = Errand { command: options.command.clone(), environment: Vec::new(), stdin };
+    let errand = Errand { command: options.command.clone(), stdin, ..Errand::default() };
     let session = Session {
         output: &mut std::io::stdout().lock(),
         errors: &mut std::io::stderr().lock(),
@@ -129,7 +132,12 @@ fn program(options: &RunOptions, images: &Images) -> Result<Ending> {
 }
 
 /// Boots a machine for one program, and follows it to its end.
-pub fn boot_errand(images: &Images, machine: &Machine, errand: &Errand, session: Session<'_>) -> Result<Ending> {
+pub fn boot_errand(
+    images: &Images,
+    machine: &Machine,
+    errand: &Errand,
+    session: Session<'_>,
+) -> Result<Ending> {
     let folder = TemporaryFolder::new(&output_dir()?)?;
     let initrd = folder.path().join("initrd.cpio");
     write_initrd(&initrd, &images.initrd, errand)?;
@@ -155,6 +163,9 @@ fn write_initrd(path: &Path, base: &Path, errand: &Errand) -> Result<()> {
     archive.put(".asyncos/command", Node::Bytes(0o600, terminated(&errand.command)));
     if !errand.environment.is_empty() {
         archive.put(".asyncos/environment", Node::Bytes(0o600, terminated(&errand.environment)));
+    }
+    for (path, content) in &errand.files {
+        archive.put(path, Node::Bytes(0o755, content.clone()));
     }
     match &errand.stdin {
         Some(stdin) => archive.put(".asyncos/stdin", Node::Bytes(0o600, stdin.clone())),

@@ -128,14 +128,16 @@ fn sudo_without_password() -> bool {
 }
 
 fn apt_get(administrator: &[&str], arguments: &[&str]) -> Result<()> {
-    let words = [administrator, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"], arguments].concat();
+    let words =
+        [administrator, &["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"], arguments].concat();
     let mut command = Command::new(words[0]);
     command.args(&words[1..]);
     let what = format!("apt-get {}", arguments.join(" "));
     if !watched() {
         return capture(&mut command, &what).map(drop);
     }
-    let status = command.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("cannot start apt-get")?;
+    let status =
+        command.stdin(Stdio::null()).stdout(std::io::stderr()).status().context("cannot start apt-get")?;
     if !status.success() {
         bail!("{what} failed");
     }

@@ -4,6 +4,9 @@
 //! the form `N passed, N failed`, those are its tests; otherwise the suite is one test.
 
 use crate::qemu::{Machine, Realm};
+use crate::scenarios;
+use crate::test::{Context, Outcome};
+use anyhow::Result;
 
 /// Machines that a suite runs on: every combination.
 #[derive(Clone, Copy, Debug)]
@@ -27,44 +30,79 @@ pub enum Variant {
     Plic,
     /// Neither, the plainest machine.
     Plain,
-    /// The full machine, deterministic.
-    Icount,
 }
 
-/// What a suite is.
+/// What a suite does on each of its machines.
 #[derive(Clone, Copy)]
 pub enum Action {
     /// A command in the guest, words of its command line.
     Guest(&'static [&'static str]),
-    /// A test of the whole that runs on the host and boots what it likes.
-    Host(fn(&crate::test::Context<'_>) -> anyhow::Result<crate::test::Outcome>),
+    /// A scenario that boots the machine itself.
+    Scenario(fn(&Context<'_>) -> Result<Outcome>),
 }
 
 /// A row.
 #[derive(Clone, Copy)]
 pub struct Suite {
-    /// Its name; the machine's is appended to it (`shell/isolated/smp2`).
+    /// Its name; the machine's is appended to it (`hello/isolated/smp2`).
     pub name: &'static str,
     /// What it does.
     pub action: Action,
-    /// Where; host suites have one row whatever this says.
+    /// Where.
     pub matrix: Matrix,
     /// Seconds until a machine counts as hung.
     pub timeout: u64,
 }
 
 /// Both realms, one hart and two.
-pub const EVERYWHERE: Matrix =
+const EVERYWHERE: Matrix =
     Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[1, 2], machines: &[Variant::Full] };
 
-/// The poorer machines, which have only the direct realm.
-pub const WITHOUT_H: Matrix =
+/// Both realms, one hart to four.
+const MANY_HARTS: Matrix =
+    Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[1, 2, 4], machines: &[Variant::Full] };
+
+/// The poorer machines; without H there is only the direct realm.
+const POORER: Matrix =
     Matrix { realms: &[Realm::Auto], smp: &[1, 2], machines: &[Variant::NoH, Variant::Plic, Variant::Plain] };
+
+/// Where Linux runs on every QEMU: with the APLIC of 7.2 its console hangs on one hart.
+const FOR_LINUX: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[Variant::Plic] };
+
+const fn guest(name: &'static str, command: &'static [&'static str], matrix: Matrix, timeout: u64) -> Suite {
+    Suite { name, action: Action::Guest(command), matrix, timeout }
+}
+
+const fn scenario(
+    name: &'static str,
+    function: fn(&Context<'_>) -> Result<Outcome>,
+    matrix: Matrix,
+    timeout: u64,
+) -> Suite {
+    Suite { name, action: Action::Scenario(function), matrix, timeout }
+}
 
 /// Every suite that boots the system, in the order in which they run.
 pub const SUITES: &[Suite] = &[
-    Suite { name: "hello", action: Action::Guest(&["/bin/hello"]), matrix: EVERYWHERE, timeout: 60 },
-    Suite { name: "hello", action: Action::Guest(&["/bin/hello"]), matrix: WITHOUT_H, timeout: 60 },
+    guest("hello", &["/bin/hello"], EVERYWHERE, 60),
+    guest("hello", &["/bin/hello"], POORER, 60),
+    guest("files-basic", &["/bin/files-basic"], EVERYWHERE, 120),
+    guest("memory-basic", &["/bin/memory-basic"], EVERYWHERE, 120),
+    guest("pipes-basic", &["/bin/pipes-basic"], EVERYWHERE, 120),
+    guest("exec-basic", &["/bin/exec-basic"], EVERYWHERE, 120),
+    guest("signals-basic", &["/bin/signals-basic"], EVERYWHERE, 120),
+    guest("threads-basic", &["/bin/threads-basic"], EVERYWHERE, 120),
+    guest("hostile-pointers", &["/bin/hostile-pointers"], EVERYWHERE, 300),
+    guest("hostile-random", &["/bin/hostile-random"], EVERYWHERE, 600),
+    guest("hostile-elf", &["/bin/hostile-elf"], EVERYWHERE, 600),
+    guest("fork-bomb", &["/bin/fork-bomb"], EVERYWHERE, 300),
+    guest("memory-hog", &["/bin/memory-hog"], EVERYWHERE, 600),
+    guest("process-churn", &["/bin/process-churn"], EVERYWHERE, 600),
+    scenario("initramfs", scenarios::initramfs, EVERYWHERE, 120),
+    scenario("initramfs", scenarios::initramfs, POORER, 120),
+    scenario("initramfs-on-linux", scenarios::initramfs_on_linux, FOR_LINUX, 300),
+    scenario("applets", scenarios::applets, MANY_HARTS, 600),
+    scenario("applets", scenarios::applets, POORER, 600),
 ];
 
 impl Matrix {
@@ -79,7 +117,6 @@ impl Matrix {
                         realm: *realm,
                         no_h: matches!(variant, Variant::NoH | Variant::Plain),
                         no_aia: matches!(variant, Variant::Plic | Variant::Plain),
-                        icount: *variant == Variant::Icount,
                         ..Machine::default()
                     };
                     let kind = match variant {
@@ -87,7 +124,6 @@ impl Matrix {
                         Variant::NoH => "no-h/",
                         Variant::Plic => "plic/",
                         Variant::Plain => "plain/",
-                        Variant::Icount => "icount/",
                     };
                     machines.push((format!("{kind}{realm}/smp{smp}"), machine));
                 }
@@ -105,15 +141,21 @@ mod tests {
     fn a_matrix_is_every_combination() {
         let names: Vec<String> = EVERYWHERE.machines().into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["direct/smp1", "direct/smp2", "isolated/smp1", "isolated/smp2"]);
-        assert!(WITHOUT_H.machines().iter().all(|(_, machine)| machine.no_h || machine.no_aia));
+        assert!(POORER.machines().iter().all(|(_, machine)| machine.no_h || machine.no_aia));
     }
 
     #[test]
-    fn every_suite_s_machines_are_possible() {
+    fn rows_are_possible_and_have_names_of_their_own() {
+        let mut names = Vec::new();
         for suite in SUITES {
             for (name, machine) in suite.matrix.machines() {
                 assert!(machine.check().is_ok(), "{} {name}", suite.name);
+                names.push(format!("{}/{name}", suite.name));
             }
         }
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

@@ -6,10 +6,12 @@ use crate::qemu::Machine;
 use crate::run::{Errand, boot_errand};
 use crate::setup;
 use crate::suites::{Action, SUITES, Suite};
-use crate::workspace::{cargo, target_dir};
+use crate::tidy::check_sources;
+use crate::workspace::{cargo, note, target_dir};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::process::{Command, Stdio};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Packages with models that loom checks.
@@ -42,24 +44,37 @@ pub struct Outcome {
     pub output: String,
 }
 
-/// What a suite of the host may use.
+/// What a scenario may use.
 pub struct Context<'a> {
     /// The built images.
     pub images: &'a Images,
-    /// When the suite counts as hung.
+    /// The machine that it is about.
+    pub machine: &'a Machine,
+    /// When it counts as hung.
     pub deadline: Instant,
 }
 
 impl Context<'_> {
-    /// Boots `machine` for one program; gives how it ended, its output, and its errors with the kernel's log.
-    #[expect(dead_code, reason = "for the suites of the host, which come with what they test")]
-    pub fn boot(&self, machine: &Machine, errand: &Errand) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
-        boot(self.images, machine, errand, self.deadline)
+    /// Boots for one program; gives how that ended, its output, and its errors with the kernel's log.
+    pub fn boot(&self, errand: &Errand) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
+        let (mut output, mut errors) = (Vec::new(), Vec::new());
+        let session = Session {
+            output: &mut output,
+            errors: &mut errors,
+            verbose: true,
+            symbols: Some(&self.images.symbols),
+            deadline: Some(self.deadline),
+            stdin: Stdio::null(),
+        };
+        let ending = boot_errand(self.images, self.machine, errand, session)?;
+        Ok((ending, output, errors))
     }
 }
 
 /// One thing to run.
 enum Job {
+    /// The rules that need no compiler.
+    Rules,
     /// The tests of packages on the host.
     Host { package: String, filter: Option<String> },
     /// The models of a package.
@@ -83,33 +98,80 @@ pub fn test(options: &TestOptions) -> Result<u8> {
     } else {
         None
     };
-    let (mut passed, mut failed) = (0, 0);
     let started = Instant::now();
-    for (name, job) in &jobs {
-        let begun = Instant::now();
-        let outcome = perform(job, images.as_ref()).unwrap_or_else(|error| Outcome {
-            passed: 0,
-            failed: 1,
-            output: format!("{error:#}\n"),
-        });
-        let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
-        let seconds = begun.elapsed().as_secs_f32();
-        println!("{name}: {verdict}, {} passed, {} failed, {seconds:.1} s", outcome.passed, outcome.failed);
-        if outcome.failed > 0 || options.verbose {
-            print!("{}", outcome.output);
-        }
-        passed += outcome.passed;
-        failed += outcome.failed;
-    }
+    let (passed, failed) = perform_all(&jobs, images.as_ref(), options.verbose);
     println!("{} suites, {:.0} s", jobs.len(), started.elapsed().as_secs_f32());
+    if passed + failed == 0 {
+        note("no test has such a name");
+    }
     println!("{passed} passed, {failed} failed");
-    Ok(if failed == 0 { 0 } else { 1 })
+    Ok(if failed == 0 && passed > 0 { 0 } else { 1 })
+}
+
+/// Performs every job, as many at once as their harts fit on this host's cores; gives how many tests passed and failed.
+fn perform_all(jobs: &[(String, Job)], images: Option<&Images>, verbose: bool) -> (usize, usize) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (free, freed) = (Mutex::new(cores), Condvar::new());
+    let counts = Mutex::new((0, 0));
+    std::thread::scope(|scope| {
+        for (name, job) in jobs {
+            let weight = job.cores().min(cores);
+            let mut left = lock(&free);
+            while *left < weight {
+                left = freed.wait(left).unwrap_or_else(PoisonError::into_inner);
+            }
+            *left -= weight;
+            drop(left);
+            let (free, freed, counts) = (&free, &freed, &counts);
+            scope.spawn(move || {
+                let begun = Instant::now();
+                let outcome = perform(job, images).unwrap_or_else(|error| Outcome {
+                    passed: 0,
+                    failed: 1,
+                    output: format!("{error:#}\n"),
+                });
+                let mut counts = lock(counts);
+                show(name, &outcome, begun.elapsed(), verbose);
+                counts.0 += outcome.passed;
+                counts.1 += outcome.failed;
+                drop(counts);
+                *lock(free) += weight;
+                freed.notify_all();
+            });
+        }
+    });
+    *lock(&counts)
+}
+
+/// A thread that panicked has broken nothing that a count could not bear.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn show(name: &str, outcome: &Outcome, time: Duration, verbose: bool) {
+    let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
+    let Outcome { passed, failed, output } = outcome;
+    println!("{name}: {verdict}, {passed} passed, {failed} failed, {:.1} s", time.as_secs_f32());
+    if *failed > 0 || verbose {
+        print!("{output}");
+    }
+}
+
+impl Job {
+    /// How many cores it keeps busy. Cargo takes all there are.
+    fn cores(&self) -> usize {
+        match self {
+            Self::Rules => 1,
+            Self::Host { .. } | Self::Model { .. } => usize::MAX,
+            Self::Guest { machine, .. } => machine.smp as usize,
+        }
+    }
 }
 
 /// Everything that the filter leaves, in order: quick things first.
 fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
     let packages = host_packages()?;
-    let mut jobs = Vec::new();
+    let mut jobs = vec![("rules".to_owned(), Job::Rules)];
     for package in &packages {
         jobs.push((format!("host/{package}"), Job::Host { package: package.clone(), filter: None }));
     }
@@ -118,12 +180,7 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
     }
     for suite in SUITES {
         for (name, machine) in suite.matrix.machines() {
-            let guest = matches!(suite.action, Action::Guest(_));
-            let name = if guest { format!("{}/{name}", suite.name) } else { suite.name.to_owned() };
-            jobs.push((name, Job::Guest { suite: *suite, machine }));
-            if !guest {
-                break;
-            }
+            jobs.push((format!("{}/{name}", suite.name), Job::Guest { suite: *suite, machine }));
         }
     }
     let Some(filter) = filter else {
@@ -131,11 +188,9 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
     };
     jobs.retain(|(name, _)| name.contains(filter));
     if jobs.is_empty() {
-        jobs.extend(
-            packages
-                .into_iter()
-                .map(|package| (format!("host/{package}"), Job::Host { package, filter: Some(filter.to_owned()) })),
-        );
+        jobs.extend(packages.into_iter().map(|package| {
+            (format!("host/{package}"), Job::Host { package, filter: Some(filter.to_owned()) })
+        }));
     }
     Ok(jobs)
 }
@@ -143,7 +198,8 @@ fn select(filter: Option<&str>) -> Result<Vec<(String, Job)>> {
 /// The packages whose tests run on the host.
 fn host_packages() -> Result<Vec<String>> {
     let metadata = metadata()?;
-    let members = metadata["workspace_default_members"].as_array().context("cargo metadata has no default members")?;
+    let members =
+        metadata["workspace_default_members"].as_array().context("cargo metadata has no default members")?;
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
     let names = packages.iter().filter(|package| members.contains(&package["id"]));
     Ok(names.filter_map(|package| package["name"].as_str()).map(str::to_owned).collect())
@@ -151,6 +207,11 @@ fn host_packages() -> Result<Vec<String>> {
 
 fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
     match job {
+        Job::Rules => {
+            let findings = check_sources()?;
+            let output = findings.iter().map(|finding| format!("{finding}\n")).collect();
+            Ok(Outcome { passed: usize::from(findings.is_empty()), failed: findings.len(), output })
+        }
         Job::Host { package, filter } => {
             let mut command = cargo("test");
             command.args(["--package", package]);
@@ -169,9 +230,10 @@ fn perform(job: &Job, images: Option<&Images>) -> Result<Outcome> {
         Job::Guest { suite, machine } => {
             let images = images.context("nothing was built")?;
             let deadline = Instant::now() + Duration::from_secs(suite.timeout);
+            let context = Context { images, machine, deadline };
             match suite.action {
-                Action::Guest(words) => guest(images, machine, words, deadline),
-                Action::Host(function) => function(&Context { images, deadline }),
+                Action::Guest(words) => guest(&context, words),
+                Action::Scenario(function) => function(&context),
             }
         }
     }
@@ -202,24 +264,10 @@ fn count_cargo(text: &str) -> (usize, usize) {
     counts
 }
 
-fn boot(images: &Images, machine: &Machine, errand: &Errand, deadline: Instant) -> Result<(Ending, Vec<u8>, Vec<u8>)> {
-    let (mut output, mut errors) = (Vec::new(), Vec::new());
-    let session = Session {
-        output: &mut output,
-        errors: &mut errors,
-        verbose: true,
-        symbols: Some(&images.symbols),
-        deadline: Some(deadline),
-        stdin: Stdio::null(),
-    };
-    let ending = boot_errand(images, machine, errand, session)?;
-    Ok((ending, output, errors))
-}
-
-fn guest(images: &Images, machine: &Machine, words: &[&str], deadline: Instant) -> Result<Outcome> {
+fn guest(context: &Context<'_>, words: &[&str]) -> Result<Outcome> {
     let command = words.iter().map(|word| (*word).to_owned()).collect();
-    let errand = Errand { command, environment: Vec::new(), stdin: Some(Vec::new()) };
-    let (ending, output, errors) = boot(images, machine, &errand, deadline)?;
+    let (ending, output, errors) =
+        context.boot(&Errand { command, stdin: Some(Vec::new()), ..Errand::default() })?;
     let printed = String::from_utf8_lossy(&output).into_owned();
     let (passed, failed) = judge(&printed, &ending);
     let output = format!("{printed}--- errors and log\n{}--- {ending:?}\n", String::from_utf8_lossy(&errors));

@@ -64,7 +64,8 @@ pub fn check_sources() -> Result<Vec<Finding>> {
     let layers = Layers::parse(&text).context("layers.toml")?;
     let mut findings = layers.check(&metadata()?, &root())?;
     for file in rust_files(&root())? {
-        let text = std::fs::read_to_string(root().join(&file)).with_context(|| format!("cannot read {file}"))?;
+        let text =
+            std::fs::read_to_string(root().join(&file)).with_context(|| format!("cannot read {file}"))?;
         findings.extend(source::check(&file, &text, &layers));
     }
     Ok(findings)
@@ -95,8 +96,10 @@ fn format() -> Result<Vec<Finding>> {
     let mut command = plain_cargo("fmt");
     let output = command.args(["--all", "--", "--check", "-l"]).output().context("cannot start cargo fmt")?;
     let listed = String::from_utf8_lossy(&output.stdout);
-    let mut findings: Vec<Finding> =
-        listed.lines().map(|line| Finding::new(&relative(line.trim()), 1, "not formatted: cargo fmt --all")).collect();
+    let mut findings: Vec<Finding> = listed
+        .lines()
+        .map(|line| Finding::new(&relative(line.trim()), 1, "not formatted: cargo fmt --all"))
+        .collect();
     if findings.is_empty() && !output.status.success() {
         let complaint = String::from_utf8_lossy(&output.stderr);
         findings.push(Finding::new("Cargo.toml", 1, complaint.lines().next().unwrap_or("cargo fmt failed")));
@@ -143,7 +146,10 @@ mod tests {
     #[test]
     fn clippy_s_short_lines_become_findings() {
         let line = "base/src/lib.rs:3:5: error: unused variable: `x`";
-        assert_eq!(parse_short_message(line).unwrap().to_string(), "base/src/lib.rs:3: error: unused variable: `x`");
+        assert_eq!(
+            parse_short_message(line).unwrap().to_string(),
+            "base/src/lib.rs:3: error: unused variable: `x`"
+        );
         assert_eq!(parse_short_message("error: could not compile `base` (lib)"), None);
     }
 }

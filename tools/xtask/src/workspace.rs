@@ -25,8 +25,8 @@ pub fn usage(message: impl Into<String>) -> anyhow::Error {
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    let manifest =
-        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest.ancestors().nth(2).expect("xtask lies two folders below the root").to_path_buf()
 }
 
@@ -57,6 +57,15 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_file_name(name);
     std::fs::write(&temporary, content).with_context(|| format!("cannot write {}", temporary.display()))?;
     std::fs::rename(&temporary, path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A short name for some content (FNV-1a): to tell files apart, no protection against anyone.
+pub fn short_hash(parts: &[&[u8]]) -> String {
+    let bytes = parts.iter().flat_map(|part| part.iter().chain(&[0xff]));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
 }
 
 /// A line about what is going on, on stderr.

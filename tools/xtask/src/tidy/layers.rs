@@ -41,11 +41,12 @@ impl Layers {
     fn check_order(&self) -> Result<()> {
         let mut placed: Vec<&String> = Vec::new();
         while placed.len() < self.below.len() {
-            let ready = self
-                .below
-                .iter()
-                .find(|(layer, below)| !placed.contains(layer) && below.iter().all(|other| placed.contains(&other)));
-            let Some((layer, _)) = ready else { bail!("the layers go in a circle, or one of them is unknown") };
+            let ready = self.below.iter().find(|(layer, below)| {
+                !placed.contains(layer) && below.iter().all(|other| placed.contains(&other))
+            });
+            let Some((layer, _)) = ready else {
+                bail!("the layers go in a circle, or one of them is unknown")
+            };
             placed.push(layer);
         }
         Ok(())
@@ -66,7 +67,8 @@ impl Layers {
         let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;
         let mut folders = BTreeMap::new();
         for package in packages {
-            let manifest = Path::new(package["manifest_path"].as_str().context("a package without a manifest")?);
+            let manifest =
+                Path::new(package["manifest_path"].as_str().context("a package without a manifest")?);
             let relative = manifest.strip_prefix(root).unwrap_or(manifest).display().to_string();
             folders.insert(package["name"].as_str().context("a package without a name")?, relative);
         }
@@ -86,13 +88,15 @@ impl Layers {
                 };
                 let used_layer = layer_of(used_manifest);
                 let allowed = if used_layer == layer {
-                    used == name || self.inside.get(name).is_some_and(|crates| crates.iter().any(|one| one == used))
+                    used == name
+                        || self.inside.get(name).is_some_and(|crates| crates.iter().any(|one| one == used))
                 } else {
                     below.iter().any(|one| one == used_layer)
                 };
                 if !allowed {
                     let text = std::fs::read_to_string(root.join(manifest)).unwrap_or_default();
-                    let line = text.lines().position(|line| line.starts_with(used)).map_or(1, |index| index + 1);
+                    let line =
+                        text.lines().position(|line| line.starts_with(used)).map_or(1, |index| index + 1);
                     let what = format!("`{name}` in {layer} may not depend on `{used}` in {used_layer}");
                     findings.push(Finding::new(manifest, line, what));
                 }

@@ -159,7 +159,12 @@ impl Walk<'_> {
                 self.find(line, "assembly outside the list of layers.toml");
             }
             "todo" | "unimplemented" if called_as_macro => self.find(line, format!("`{word}!`: finish it")),
-            "unwrap" if self.file.kernel_side && !place.test && index > 0 && is_mark(tokens.get(index - 1), '.') => {
+            "unwrap"
+                if self.file.kernel_side
+                    && !place.test
+                    && index > 0
+                    && is_mark(tokens.get(index - 1), '.') =>
+            {
                 self.find(line, "`unwrap()`: say with `expect` why it cannot happen, or return the error");
             }
             "fn" => self.function(tokens, index, place),
@@ -173,15 +178,13 @@ impl Walk<'_> {
             self.find(line, "`unsafe` outside the list of layers.toml");
         }
         match tokens.get(index + 1) {
-            Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => {
-                if !self.explained(line) {
-                    self.find(line, "an unsafe block without `// SAFETY:` before it");
-                }
+            Some(TokenTree::Group(group))
+                if group.delimiter() == Delimiter::Brace && !self.explained(line) =>
+            {
+                self.find(line, "an unsafe block without `// SAFETY:` before it");
             }
-            Some(TokenTree::Ident(word)) if word == "impl" => {
-                if !self.explained(line) {
-                    self.find(line, "an unsafe impl without `// SAFETY:` before it");
-                }
+            Some(TokenTree::Ident(word)) if word == "impl" && !self.explained(line) => {
+                self.find(line, "an unsafe impl without `// SAFETY:` before it");
             }
             Some(TokenTree::Ident(word)) if word == "fn" || word == "extern" => {
                 let rest = &tokens[index + 1..];
@@ -275,7 +278,8 @@ fn is_naked(body: &Group) -> bool {
 /// Whether what follows `impl` has a `for` (not `for<'a>`) before its braces.
 fn implements_trait(tokens: &[TokenTree]) -> bool {
     let header = tokens.iter().take_while(|token| {
-        !matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace) && !is_mark(Some(token), ';')
+        !matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace)
+            && !is_mark(Some(token), ';')
     });
     let header: Vec<&TokenTree> = header.collect();
     header
@@ -335,7 +339,8 @@ fn count_parameters(tokens: TokenStream) -> usize {
 mod tests {
     use super::*;
 
-    const RULES: &str = "[layers]\n[inside]\n[unsafe]\npaths = [\"base/src\"]\n[assembly]\npaths = [\"arch\"]\n";
+    const RULES: &str =
+        "[layers]\n[inside]\n[unsafe]\npaths = [\"base/src\"]\n[assembly]\npaths = [\"arch\"]\n";
 
     /// The findings as `line: what`, in a file with a tagline as its first line.
     fn findings(path: &str, text: &str) -> Vec<String> {
@@ -392,14 +397,18 @@ mod tests {
         assert_clean("tools/a.rs", &format!("fn f() {{\n{}}}\n", lines(68)));
         assert_found("tools/a.rs", &format!("fn f() {{\n{}}}\n", lines(69)), 2, "71 lines");
         assert_clean("tools/a.rs", &format!("#[test]\nfn f() {{\n{}}}\n", lines(99)));
-        let naked = format!("fn f() {{\n    core::arch::naked_asm!(\n{}    )\n}}\n", "    \"nop\",\n".repeat(99));
+        let naked =
+            format!("fn f() {{\n    core::arch::naked_asm!(\n{}    )\n}}\n", "    \"nop\",\n".repeat(99));
         assert_clean("arch/a.rs", &naked);
         let functions = |count: usize| "fn f() {}\n".repeat(count);
         assert_clean("tools/a.rs", &functions(799));
         assert_found("tools/a.rs", &functions(800), 1, "801 lines");
         let tested = format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", functions(790), functions(100));
         assert_clean("tools/a.rs", &tested);
-        assert_clean("tools/a.rs", "fn f(&self, a: A<B, C>, b: fn(u8) -> u8, c: u8, d: u8, e: u8, f: [u8; 2]) {}");
+        assert_clean(
+            "tools/a.rs",
+            "fn f(&self, a: A<B, C>, b: fn(u8) -> u8, c: u8, d: u8, e: u8, f: [u8; 2]) {}",
+        );
         assert_found(
             "tools/a.rs",
             "fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: (u8, u8),) {}",
@@ -412,7 +421,10 @@ mod tests {
     fn words_that_are_not_wanted() {
         assert_found("logic/a.rs", "fn f() {\n    g().unwrap();\n}", 3, "unwrap");
         assert_clean("tools/a.rs", "fn f() { g().unwrap(); }");
-        assert_clean("logic/a.rs", "#[cfg(all(test, not(loom)))]\nmod tests {\n    fn f() { g().unwrap(); }\n}");
+        assert_clean(
+            "logic/a.rs",
+            "#[cfg(all(test, not(loom)))]\nmod tests {\n    fn f() { g().unwrap(); }\n}",
+        );
         assert_clean("logic/a.rs", "#[cfg(test)]\nmod tests;\n#[test]\nfn f() { g().unwrap(); }");
         assert_found("logic/a.rs", "#[cfg(test)]\nuse a;\nfn f() { g().unwrap(); }", 4, "unwrap");
         assert_found("logic/a.rs", "#[cfg(not(test))]\nfn f() { g().unwrap(); }", 3, "unwrap");
