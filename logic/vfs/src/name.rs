@@ -19,10 +19,13 @@ pub fn hash(name: &[u8]) -> u64 {
     for word in words {
         state = (state ^ u64::from_le_bytes(*word)).wrapping_mul(MULTIPLIER).rotate_left(29);
     }
-    let mut last = 0;
-    for byte in tail {
-        last = last << 8 | u64::from(*byte);
-    }
+    // The tail as one word: its two halves, which may overlap, so that its bytes need no loop.
+    let last = match (tail.first_chunk::<4>(), tail.last_chunk::<4>()) {
+        (Some(low), Some(high)) => {
+            u64::from(u32::from_le_bytes(*low)) | u64::from(u32::from_le_bytes(*high)) << 32
+        }
+        _ => tail.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    };
     state = (state ^ last).wrapping_mul(MULTIPLIER);
     state ^ state >> 32
 }

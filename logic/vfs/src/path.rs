@@ -70,6 +70,76 @@ impl Text<'_> {
     }
 }
 
+/// Where a path starts: the place, and the directory that the walk is in as it goes.
+fn start(context: &Context<'_>, at: At<'_>) -> Result<Location> {
+    match at.path.first() {
+        None => Err(Error::NotFound),
+        Some(_) if at.path.len() >= PATH_MAX => Err(Error::NameTooLong),
+        Some(b'/') => Ok(context.root.clone()),
+        Some(_) => Ok(at.base.clone()),
+    }
+}
+
+/// Goes along a path as long as everything is simple: plain names that are cached and lead to directories on which
+/// nothing is mounted. Returns where the path goes on, which is at its last component at the latest, and whether that
+/// is a plain name with nothing behind it.
+///
+/// This is what most of most walks consist of, so it is by itself and nothing in it waits.
+fn walk_cached(context: &Context<'_>, path: &[u8], position: &mut Location) -> (usize, bool) {
+    if position.kind() != FileKind::Directory {
+        return (0, false);
+    }
+    let mut cursor = skip_slashes(path, 0);
+    loop {
+        let end = end_of_name(path, cursor);
+        let name = &path[cursor..end];
+        if name.is_empty() || name[0] == b'.' || name.len() > NAME_MAX {
+            return (cursor, false);
+        }
+        if end == path.len() {
+            return (cursor, true);
+        }
+        let rest = skip_slashes(path, end);
+        if rest == path.len() {
+            return (cursor, false);
+        }
+        let directory = &position.dentry;
+        if context.credentials.check_search(|| directory.inode().ownership()).is_err() {
+            return (cursor, false);
+        }
+        match directory.cached_child(name) {
+            Some(child) if child.kind() == FileKind::Directory && !child.is_mount_point() => {
+                position.dentry = child
+            }
+            _ => return (cursor, false),
+        }
+        cursor = rest;
+    }
+}
+
+/// The place that a path names.
+///
+/// # Errors
+/// As [`Walker::to_last`].
+pub async fn walk(context: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Location> {
+    let mut position = start(context, at)?;
+    let (cursor, plain) = walk_cached(context, at.path, &mut position);
+    if plain && let Some(child) = cached_end(context, &at.path[cursor..], &position) {
+        position.dentry = child;
+        return Ok(position.cross_mounts());
+    }
+    let mut walker = Walker::resume(context, at.path, cursor, position);
+    walker.to_end(follow).await?;
+    Ok(walker.position)
+}
+
+/// The last component of a path, if it is cached and no link.
+fn cached_end(context: &Context<'_>, name: &[u8], position: &Location) -> Option<Arc<Dentry>> {
+    let directory = &position.dentry;
+    context.credentials.check_search(|| directory.inode().ownership()).ok()?;
+    directory.cached_child(name).filter(|child| child.kind() != FileKind::SymbolicLink)
+}
+
 /// A walk along a path.
 pub struct Walker<'a> {
     context: &'a Context<'a>,
@@ -78,34 +148,27 @@ pub struct Walker<'a> {
     text: Text<'a>,
     cursor: usize,
     /// What is left of the texts around the current one; each has components left.
-    outer: SmallVec<[(Text<'a>, usize); 2]>,
+    outer: SmallVec<[(Text<'a>, usize); 1]>,
     links: u32,
     /// The last component must be a directory: a slash follows it.
     pub wants_directory: bool,
 }
 
 impl<'a> Walker<'a> {
-    /// A walk along `at.path` that has not begun.
+    /// A walk along `at.path`.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an empty path, [`Error::NameTooLong`].
     pub fn new(context: &'a Context<'a>, at: At<'a>) -> Result<Self> {
-        if at.path.is_empty() {
-            return Err(Error::NotFound);
-        }
-        if at.path.len() >= PATH_MAX {
-            return Err(Error::NameTooLong);
-        }
-        let start = if at.path[0] == b'/' { context.root } else { at.base };
-        Ok(Self {
-            context,
-            position: start.clone(),
-            text: Text::Given(at.path),
-            cursor: 0,
-            outer: SmallVec::new(),
-            links: 0,
-            wants_directory: false,
-        })
+        let mut position = start(context, at)?;
+        let (cursor, _) = walk_cached(context, at.path, &mut position);
+        Ok(Self::resume(context, at.path, cursor, position))
+    }
+
+    /// A walk that has come to `position`, from where `path[cursor..]` goes on.
+    fn resume(context: &'a Context<'a>, path: &'a [u8], cursor: usize, position: Location) -> Self {
+        let (text, outer) = (Text::Given(path), SmallVec::new());
+        Self { context, position, text, cursor, outer, links: 0, wants_directory: false }
     }
 
     /// The bytes of the last component, which [`Walker::to_last`] has found.
@@ -206,10 +269,7 @@ impl<'a> Walker<'a> {
         loop {
             let bytes = self.text.bytes();
             let start = skip_slashes(bytes, self.cursor);
-            let mut end = start;
-            while end < bytes.len() && bytes[end] != b'/' {
-                end += 1;
-            }
+            let end = end_of_name(bytes, start);
             let rest = skip_slashes(bytes, end);
             let exhausted = rest == bytes.len();
             if start == end {
@@ -269,6 +329,13 @@ impl<'a> Walker<'a> {
         }
         Ok(())
     }
+}
+
+/// Where the name that starts at `cursor` ends.
+#[inline]
+fn end_of_name(bytes: &[u8], cursor: usize) -> usize {
+    let rest = &bytes[cursor..];
+    cursor + rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len())
 }
 
 #[inline]

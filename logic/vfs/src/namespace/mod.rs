@@ -25,7 +25,7 @@ use crate::dentry::Dentry;
 use crate::inode::Inode;
 use crate::metadata::{FileKind, NewNode, Ownership, SET_GROUP_ID, STICKY};
 use crate::mount::Location;
-use crate::path::{At, Follow, Last, Walker};
+use crate::path::{self, At, Follow, Last, Walker};
 use crate::{Capabilities, Error, Result};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -56,9 +56,7 @@ pub enum Empty {
 /// [`Error::NotFound`], [`Error::NotDirectory`], [`Error::AccessDenied`], [`Error::TooManySymbolicLinks`],
 /// [`Error::NameTooLong`], and what the file systems find.
 pub async fn resolve(context: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Location> {
-    let mut walker = Walker::new(context, at)?;
-    walker.to_end(follow).await?;
-    Ok(walker.position)
+    path::walk(context, at, follow).await
 }
 
 /// As [`resolve`], with an empty path allowed or not.

@@ -7,7 +7,7 @@ use crate::flags::OpenFlags;
 use crate::metadata::{FileKind, MetadataChange, NewNode, PERMISSION_BITS};
 use crate::mount::{Location, MountFlags};
 use crate::open_file::{OpenFile, Opener, without_set_id};
-use crate::path::{At, Follow, Last, Walker};
+use crate::path::{self, At, Follow, Last, Walker};
 use crate::{Capabilities, Error, Result};
 use alloc::sync::Arc;
 
@@ -33,23 +33,20 @@ pub async fn open(
     if flags.contains(OpenFlags::CREATE) {
         return open_or_create(context, at, flags, permissions).await;
     }
-    let mut walker = Walker::new(context, at)?;
     let follow = if flags.contains(OpenFlags::NO_FOLLOW) { Follow::No } else { Follow::Yes };
-    walker.to_end(follow).await?;
-    finish(context, walker.position, flags).await
+    finish(context, path::walk(context, at, follow).await?, flags).await
 }
 
 /// `O_PATH`: only the place matters, not what is there.
 async fn open_path(context: &Context<'_>, at: At<'_>, flags: OpenFlags) -> Result<Arc<OpenFile>> {
     let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NO_FOLLOW | OpenFlags::CLOSE_ON_EXEC;
     let flags = flags & kept;
-    let mut walker = Walker::new(context, at)?;
     let follow = if flags.contains(OpenFlags::NO_FOLLOW) { Follow::No } else { Follow::Yes };
-    walker.to_end(follow).await?;
-    if flags.contains(OpenFlags::DIRECTORY) && walker.position.kind() != FileKind::Directory {
+    let location = path::walk(context, at, follow).await?;
+    if flags.contains(OpenFlags::DIRECTORY) && location.kind() != FileKind::Directory {
         return Err(Error::NotDirectory);
     }
-    OpenFile::open(walker.position, flags, Opener::Ordinary).await
+    OpenFile::open(location, flags, Opener::Ordinary).await
 }
 
 /// `O_TMPFILE`: a file without a name in the directory that the path names.
