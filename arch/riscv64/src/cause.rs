@@ -54,6 +54,10 @@ impl Trap {
     #[inline]
     pub const fn decode(scause: usize) -> Trap {
         const INTERRUPT: usize = 1 << 63;
+        // First what comes most often and must be quick.
+        if scause == 8 || scause == 10 {
+            return Trap::SystemCall;
+        }
         if scause & INTERRUPT != 0 {
             return Trap::Interrupt(match scause & !INTERRUPT {
                 1 => Interrupt::Software,
@@ -64,7 +68,6 @@ impl Trap {
             });
         }
         match scause {
-            8 | 10 => Trap::SystemCall,
             12 | 20 => Trap::PageFault(Access::Execute),
             13 | 21 => Trap::PageFault(Access::Read),
             15 | 23 => Trap::PageFault(Access::Write),
