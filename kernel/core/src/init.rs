@@ -2,7 +2,7 @@
 
 use crate::process::{self, Identity, Inheritance, Place, Process};
 use crate::thread::{Caller, Thread, ThreadSignals};
-use crate::{boot, entropy, exec, log, power, vdso};
+use crate::{boot, console_terminal, devices, entropy, exec, log, power, vdso};
 use ::process::credentials::Credentials;
 use ::process::limits::{Limits, Resource};
 use ::process::signal::{SignalActions, SignalQuota, SignalSet};
@@ -15,12 +15,16 @@ use arch_riscv64::trap::{UserContext, register};
 use base::hal::direct_map;
 use base::sync::SpinLock;
 use base::{Error, Result};
+use vfs::file_table::OnExec;
 use vfs::mount::MountFlags;
 use vfs::path::Follow;
-use vfs::{At, Context, FileTable, Location, Mount, namespace};
+use vfs::{At, Context, FileKind, FileTable, Location, Mount, OpenFile, OpenFlags, namespace};
 
 /// Where process 1 is looked for when nobody says.
 const CANDIDATES: [&str; 5] = ["/init", "/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
+
+/// What process 1 reads and writes until it opens something else.
+const CONSOLE_PATH: &[u8] = b"/dev/console";
 
 /// The first coroutine: makes the root file system and process 1.
 pub async fn run() {
@@ -34,6 +38,8 @@ async fn start() -> Result<()> {
     let seed = &boot::system().machine.chosen.rng_seed;
     entropy::reseed(seed, seed.len() as u32 * 8);
     vdso::initialise().await?;
+    devices::register()?;
+    console_terminal::start()?;
     let root = make_root().await?;
     unpack(&root).await?;
     let options = &boot::system().options;
@@ -55,11 +61,17 @@ async fn start() -> Result<()> {
 }
 
 async fn make_root() -> Result<Location> {
-    let environment = vfs::Environment::new();
     let options = vfs::tmpfs::Options::default();
-    let root = vfs::tmpfs::Tmpfs::named("rootfs", environment, options);
-    let mount = Mount::new(root, b"rootfs", MountFlags::empty());
-    Ok(mount.top())
+    let file_system = vfs::tmpfs::Tmpfs::named("rootfs", devices::environment().clone(), options);
+    let root = Mount::new(file_system, b"rootfs", MountFlags::empty()).top();
+    let credentials = vfs::Credentials::root();
+    let context = Context { root: &root, credentials: &credentials, umask: 0 };
+    // What Linux's own first root image has.
+    namespace::make_directory(&context, At::new(&root, b"/dev"), 0o755).await?;
+    namespace::make_directory(&context, At::new(&root, b"/root"), 0o700).await?;
+    let (kind, number) = (FileKind::CharacterDevice, console_terminal::CONSOLE);
+    namespace::make_node(&context, At::new(&root, CONSOLE_PATH), kind, 0o600, number).await?;
+    Ok(root)
 }
 
 /// Unpacks the initial root image and frees its memory.
@@ -79,6 +91,21 @@ async fn unpack(root: &Location) -> Result<()> {
     let end = region.start + region.size;
     // SAFETY: nobody reads the image any more.
     unsafe { memory::frames::add_region(region.start..end) }
+}
+
+/// The descriptors 0, 1 and 2 of process 1: the console, whatever the root image has made of its node.
+async fn open_console(root: &Location) -> Result<FileTable> {
+    let files = FileTable::new();
+    let Some(console) = console_terminal::open() else { return Ok(files) };
+    let credentials = vfs::Credentials::root();
+    let context = Context { root, credentials: &credentials, umask: 0 };
+    let found = namespace::resolve(&context, At::new(root, CONSOLE_PATH), Follow::Yes).await;
+    let location = found.unwrap_or_else(|_| root.clone());
+    let open = OpenFile::from_file(console, location, OpenFlags::READ_WRITE);
+    for _ in 0..3 {
+        files.insert(open.clone(), OnExec::Keep, 3)?;
+    }
+    Ok(files)
 }
 
 async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
@@ -107,7 +134,7 @@ async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
     let quota = Arc::new(SignalQuota::new());
     let inheritance = Inheritance {
         space: loaded.space.clone(),
-        files: Arc::new(FileTable::new()),
+        files: Arc::new(open_console(root).await?),
         place: Arc::new(SpinLock::new(place)),
         identity,
         actions: Arc::new(SpinLock::new(SignalActions::new())),

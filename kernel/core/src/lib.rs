@@ -9,6 +9,8 @@ pub mod boot;
 pub mod calls;
 pub mod command_line;
 pub mod console;
+pub mod console_terminal;
+pub mod devices;
 pub mod entropy;
 pub mod exec;
 pub mod executor;

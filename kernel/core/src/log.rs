@@ -86,7 +86,7 @@ pub fn write_line(arguments: fmt::Arguments<'_>) {
     RING.lock().push(line.as_bytes());
     match mode() {
         LogMode::Off => {}
-        LogMode::Console => console::emergency_write(line.as_bytes()),
+        LogMode::Console => console::write_pieces(&[line.as_bytes()]),
         LogMode::Framed => frame("log", line.as_bytes()),
     }
 }

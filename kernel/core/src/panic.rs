@@ -1,5 +1,6 @@
 //! When the kernel itself fails: says what, where and on whose behalf, and ends the machine with its own status.
 
+use crate::command_line::LogMode;
 use crate::log::Line;
 use crate::{console, hart, log, power};
 use arch_riscv64 as arch;
@@ -18,24 +19,29 @@ static PANICKED: AtomicBool = AtomicBool::new(false);
 fn report(arguments: fmt::Arguments<'_>) {
     let mut line = Line::new();
     // Writing to a `Line` cannot fail.
-    let _ = writeln!(line, "{arguments}");
-    if log::mode() == crate::command_line::LogMode::Console || log::mode() == crate::command_line::LogMode::Off {
+    let _ = write!(line, "{arguments}");
+    if log::mode() != LogMode::Framed {
         console::panic_write(line.as_bytes());
+        console::panic_write(b"\r\n");
         return;
     }
     let mut head = Line::new();
-    let _ = write!(head, "\x1b_asyncos;panic;{};", line.as_bytes().len());
-    for piece in [head.as_bytes(), line.as_bytes(), b"\x1b\\"] {
+    let _ = write!(head, "\x1b_asyncos;panic;{};", line.as_bytes().len() + 1);
+    for piece in [head.as_bytes(), line.as_bytes(), b"\n\x1b\\"] {
         console::panic_write(piece);
     }
 }
 
-fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
+/// Makes this hart the one that reports. Another that comes later, or a failure of the report, stops here.
+fn begin() {
     arch::hart::interrupts_mask();
     if PANICKED.swap(true, Ordering::AcqRel) {
-        // Another hart is reporting, or the report itself failed.
         power::halt();
     }
+    console::seize_for_panic();
+}
+
+fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
     let hart = hart::current();
     report(format_args!("kernel panic on hart {}: {arguments}", hart.index()));
     match hart.local.current.get() {
@@ -59,6 +65,7 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
 #[cfg(target_os = "none")]
 #[panic_handler]
 fn panic(information: &PanicInfo<'_>) -> ! {
+    begin();
     let message = information.message();
     let frame = arch::stack::frame_pointer();
     match information.location() {
@@ -69,6 +76,7 @@ fn panic(information: &PanicInfo<'_>) -> ! {
 
 #[unsafe(no_mangle)]
 fn asyncos_kernel_fault(frame: &KernelFrame, trap: Trap, value: usize) -> ! {
+    begin();
     report(format_args!(
         "fault of the kernel: {trap:?} at {:#x} ({}), address {value:#x}, sp {:#x}, ra {:#x} ({})",
         frame.registers[0],
@@ -82,5 +90,6 @@ fn asyncos_kernel_fault(frame: &KernelFrame, trap: Trap, value: usize) -> ! {
 
 #[unsafe(no_mangle)]
 fn asyncos_stack_overflow(stack_pointer: usize, pc: usize) -> ! {
+    begin();
     end(format_args!("kernel stack overflow: sp {stack_pointer:#x} at {pc:#x}"), 0)
 }

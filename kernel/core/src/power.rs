@@ -1,7 +1,7 @@
 //! The end: powering off with a status, restarting.
 
 use crate::command_line::LogMode;
-use crate::console;
+use crate::{console, console_terminal};
 use crate::log;
 use arch_riscv64 as arch;
 use base::sync::OnceCell;
@@ -30,12 +30,13 @@ pub fn off_after_panic() -> ! {
 
 /// Powers the machine off; where the machine can say so, `status` is what its emulator exits with.
 pub fn off(status: u8) -> ! {
-    console::drain();
+    console_terminal::drain();
     if log::mode() == LogMode::Framed {
         let mut digits = log::Line::new();
         // Writing to a `Line` cannot fail.
         let _ = write!(digits, "{status}");
         log::frame("exit", digits.as_bytes());
+        console::drain();
     }
     if let Some(finisher) = FINISHER.get() {
         match status {
@@ -49,7 +50,7 @@ pub fn off(status: u8) -> ! {
 
 /// Restarts the machine.
 pub fn restart() -> ! {
-    console::drain();
+    console_terminal::drain();
     if let Some(finisher) = FINISHER.get() {
         finisher.reset();
     }

@@ -18,7 +18,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
-use base::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use base::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use base::sync::{Lazy, SpinLock, WaitQueue};
 use base::{Error, Result};
 use core::ops::Range;
@@ -71,6 +71,8 @@ pub struct Process {
     pub exit_signal: AtomicU32,
     /// Where a handler of its returns to: the trampoline in its vDSO.
     pub signal_return: AtomicUsize,
+    /// It gave its controlling terminal up (`TIOCNOTTY`) without leading its session; inherited by its children.
+    pub gave_terminal_up: AtomicBool,
     /// When it started, in nanoseconds since boot.
     pub started_ns: u64,
 }
@@ -185,6 +187,7 @@ impl Process {
             vfork_done: WaitQueue::new(),
             exit_signal: AtomicU32::new(Signal::CHLD.number().into()),
             signal_return: AtomicUsize::new(0),
+            gave_terminal_up: AtomicBool::new(false),
             started_ns: now_ns(),
         })
     }

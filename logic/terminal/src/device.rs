@@ -376,6 +376,13 @@ impl Terminal {
         check_background_read(signal, group)
     }
 
+    /// Whether anybody may have to be stopped for writing: without `TOSTOP` or a foreground group, [`Terminal::check_write`]
+    /// allows everything, and need not be asked.
+    pub fn stops_writers(&self) -> bool {
+        let state = self.state.lock();
+        state.foreground != 0 && state.discipline.settings().local(linux::TOSTOP)
+    }
+
     /// Whether the caller may write now. `stop` is as for [`Terminal::check_read`], with `SIGTTOU`.
     pub fn check_write(
         &self,

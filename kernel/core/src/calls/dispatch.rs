@@ -15,6 +15,8 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_getpid => execution::getpid(caller).await,
         number::__NR_exit => execution::exit(caller, a).await,
         number::__NR_exit_group => execution::exit_group(caller, a).await,
+        number::__NR_read => Box::pin(file::read(caller, a, b, c)).await,
+        number::__NR_ioctl => Box::pin(file::ioctl(caller, a, b, c)).await,
         number::__NR_write => Box::pin(file::write(caller, a, b, c)).await,
         number::__NR_brk => memory::brk(caller, a).await,
         number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
