@@ -57,7 +57,7 @@ pub async fn run() {
 }
 
 fn print(text: String) {
-    crate::console::emergency_write(text.as_bytes());
+    crate::console::write_pieces(&[text.as_bytes()]);
 }
 
 /// What happened, in order.
