@@ -10,6 +10,8 @@ use std::path::PathBuf;
 
 const KERNEL_PACKAGE: &str = "kernel-image";
 const APPS_PACKAGE: &str = "asyncos-apps";
+/// Small: the programs lie in the guest's memory.
+const APPS_PROFILE: &str = "user";
 
 /// What goes into the images.
 #[derive(Args, Clone, Debug, Default)]
@@ -46,13 +48,9 @@ pub fn build(options: &ImageOptions) -> Result<Images> {
     Ok(Images { kernel, symbols, initrd: root_image::make(options)? })
 }
 
-fn profile(options: &ImageOptions) -> &'static str {
-    if options.quick { "quick" } else { "release" }
-}
-
 fn kernel(options: &ImageOptions) -> Result<(PathBuf, PathBuf)> {
     rust_target(KERNEL_TARGET)?;
-    let profile = profile(options);
+    let profile = if options.quick { "quick" } else { "release" };
     let mut command = cargo("build");
     command.args(["--package", KERNEL_PACKAGE, "--target", KERNEL_TARGET, "--profile", profile]);
     succeed(&mut command, "building the kernel")?;
@@ -68,16 +66,13 @@ fn kernel(options: &ImageOptions) -> Result<(PathBuf, PathBuf)> {
 }
 
 /// Builds our programs for the guest; gives each with its name.
-pub fn apps(options: &ImageOptions) -> Result<Vec<(String, PathBuf)>> {
+pub fn apps() -> Result<Vec<(String, PathBuf)>> {
     rust_target(USER_TARGET)?;
     cross_linker()?;
-    let profile = profile(options);
     let mut command = cargo("build");
-    command.args(["--package", APPS_PACKAGE, "--bins", "--target", USER_TARGET, "--profile", profile]);
-    // The root image lies in the guest's memory: no place for debug information.
-    command.args(["--config", &format!("profile.{profile}.strip='debuginfo'")]);
+    command.args(["--package", APPS_PACKAGE, "--bins", "--target", USER_TARGET, "--profile", APPS_PROFILE]);
     succeed(&mut command, "building the programs")?;
-    let folder = target_dir().join(USER_TARGET).join(profile);
+    let folder = target_dir().join(USER_TARGET).join(APPS_PROFILE);
     Ok(binary_names(APPS_PACKAGE)?.into_iter().map(|name| (name.clone(), folder.join(name))).collect())
 }
 

@@ -63,7 +63,7 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
     let mut wanted = DEFAULT_PACKAGES.map(str::to_owned).to_vec();
     wanted.extend(options.packages.iter().cloned());
     let packages = add_packages(&mut archive, &wanted, &options.packages)?;
-    for (name, file) in apps(options)? {
+    for (name, file) in apps()? {
         let path = if name == "init" { "init".to_owned() } else { format!("usr/bin/{name}") };
         archive.put(&path, Node::Copy(0o755, file));
     }
@@ -87,10 +87,10 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
 
 /// Images of different content do not overwrite each other: another run may be booting one of them.
 fn file_name(options: &ImageOptions) -> String {
-    if options.packages.is_empty() && options.roots.is_empty() && !options.quick {
+    if options.packages.is_empty() && options.roots.is_empty() {
         return "initrd.cpio".into();
     }
-    let choice = format!("{:?} {:?} {}", options.packages, options.roots, options.quick);
+    let choice = format!("{:?} {:?}", options.packages, options.roots);
     format!("initrd-{}.cpio", short_hash(&[choice.as_bytes()]))
 }
 

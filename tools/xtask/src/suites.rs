@@ -92,6 +92,7 @@ pub const SUITES: &[Suite] = &[
     guest("exec-basic", &["/bin/exec-basic"], EVERYWHERE, 120),
     guest("signals-basic", &["/bin/signals-basic"], EVERYWHERE, 120),
     guest("threads-basic", &["/bin/threads-basic"], EVERYWHERE, 120),
+    guest("terminal-basic", &["/bin/busybox", "setsid", "-c", "/bin/terminal-basic"], EVERYWHERE, 120),
     guest("hostile-pointers", &["/bin/hostile-pointers"], EVERYWHERE, 300),
     guest("hostile-random", &["/bin/hostile-random"], EVERYWHERE, 600),
     guest("hostile-elf", &["/bin/hostile-elf"], EVERYWHERE, 600),
