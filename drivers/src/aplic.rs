@@ -62,27 +62,15 @@ impl Aplic {
     /// # Errors
     /// `InvalidArgument` when it sends messages and there are no files, or its registers are too few;
     /// and those of [`DeviceSpace::registers`].
-    pub fn new(
-        description: &machine::Aplic,
-        files: Option<&Layout>,
-        space: &DeviceSpace,
-    ) -> Result<Self> {
+    pub fn new(description: &machine::Aplic, files: Option<&Layout>, space: &DeviceSpace) -> Result<Self> {
         Self::over(space.registers(description.registers)?, description, files)
     }
 
-    fn over(
-        registers: Registers,
-        description: &machine::Aplic,
-        files: Option<&Layout>,
-    ) -> Result<Self> {
+    fn over(registers: Registers, description: &machine::Aplic, files: Option<&Layout>) -> Result<Self> {
         let (files, size) = match &description.delivery {
             Delivery::Message => (Some(files.ok_or(Error::InvalidArgument)?.clone()), PORTS),
             Delivery::Direct(harts) => {
-                let ports = harts
-                    .iter()
-                    .map(|hart| hart.index as usize + 1)
-                    .max()
-                    .unwrap_or(0);
+                let ports = harts.iter().map(|hart| hart.index as usize + 1).max().unwrap_or(0);
                 (None, PORTS + PORT_STRIDE * ports)
             }
         };
@@ -98,20 +86,13 @@ impl Aplic {
         }
         let mode = if files.is_some() { MESSAGE_MODE } else { 0 };
         if let Delivery::Direct(harts) = &description.delivery {
-            for port in harts
-                .iter()
-                .map(|hart| PORTS + PORT_STRIDE * hart.index as usize)
-            {
+            for port in harts.iter().map(|hart| PORTS + PORT_STRIDE * hart.index as usize) {
                 registers.write32(port + PORT_THRESHOLD, 0);
                 registers.write32(port + PORT_DELIVERY, 1);
             }
         }
         registers.write32(DOMAIN_CONFIGURATION, INTERRUPT_ENABLE | mode);
-        Ok(Self {
-            registers,
-            description: description.clone(),
-            files,
-        })
+        Ok(Self { registers, description: description.clone(), files })
     }
 
     /// How interrupts refer to this controller.
@@ -124,23 +105,14 @@ impl Aplic {
     ///
     /// # Errors
     /// `InvalidArgument` for a source, hart, guest or identity that there is not; `NotSupported` in direct mode.
-    pub fn route(
-        &mut self,
-        interrupt: Interrupt,
-        hart_id: usize,
-        guest: u32,
-        identity: u16,
-    ) -> Result<()> {
+    pub fn route(&mut self, interrupt: Interrupt, hart_id: usize, guest: u32, identity: u16) -> Result<()> {
         let source = self.check(interrupt)?;
         let files = self.files.as_ref().ok_or(Error::NotSupported)?;
-        let hart_index = files
-            .message_hart_index(hart_id)
-            .ok_or(Error::InvalidArgument)?;
+        let hart_index = files.message_hart_index(hart_id).ok_or(Error::InvalidArgument)?;
         if guest >= files.files_per_hart() || !files.has_identity(guest, identity) {
             return Err(Error::InvalidArgument);
         }
-        let target =
-            hart_index << HART_INDEX_SHIFT | guest << GUEST_INDEX_SHIFT | u32::from(identity);
+        let target = hart_index << HART_INDEX_SHIFT | guest << GUEST_INDEX_SHIFT | u32::from(identity);
         self.configure(source, interrupt.trigger, target);
         Ok(())
     }
@@ -168,38 +140,29 @@ impl Aplic {
     /// Whether the source waits to be sent or claimed.
     pub fn is_pending(&self, interrupt: Interrupt) -> bool {
         self.check(interrupt).is_ok_and(|source| {
-            let word = self
-                .registers
-                .read32(SET_PENDING + 4 * (source as usize / 32));
+            let word = self.registers.read32(SET_PENDING + 4 * (source as usize / 32));
             word >> (source % 32) & 1 != 0
         })
     }
 
     /// Where a hart claims in direct mode; `None` in message mode and for a hart that is not served.
     pub fn port(&self, hart_id: usize) -> Option<Port> {
-        let registers = self.registers.part(
-            PORTS + PORT_STRIDE * self.direct_index(hart_id)?,
-            PORT_STRIDE,
-        )?;
+        let registers =
+            self.registers.part(PORTS + PORT_STRIDE * self.direct_index(hart_id)?, PORT_STRIDE)?;
         Some(Port { registers })
     }
 
     /// What a handler of `interrupt` needs to end it, without a lock; see [`Rearm::finish`].
     pub fn rearm(&self, interrupt: Interrupt) -> Rearm {
-        let needed =
-            self.files.is_some() && interrupt.trigger.is_level() && self.check(interrupt).is_ok();
-        Rearm {
-            registers: self.registers,
-            source: if needed { interrupt.source } else { 0 },
-        }
+        let needed = self.files.is_some() && interrupt.trigger.is_level() && self.check(interrupt).is_ok();
+        Rearm { registers: self.registers, source: if needed { interrupt.source } else { 0 } }
     }
 
     fn direct_index(&self, hart_id: usize) -> Option<usize> {
         match &self.description.delivery {
-            Delivery::Direct(harts) => harts
-                .iter()
-                .find(|hart| hart.hart_id == hart_id)
-                .map(|hart| hart.index as usize),
+            Delivery::Direct(harts) => {
+                harts.iter().find(|hart| hart.hart_id == hart_id).map(|hart| hart.index as usize)
+            }
             Delivery::Message => None,
         }
     }
@@ -208,10 +171,8 @@ impl Aplic {
         // Masked and inactive while it changes, so that no message goes out half old, half new (4.5.2: an inactive
         // source has neither a pending bit nor a target).
         self.registers.write32(CLEAR_ENABLED_NUMBER, source);
-        self.registers
-            .write32(source_configuration(source), source_mode(trigger));
-        self.registers
-            .write32(TARGET + 4 * (source as usize - 1), target);
+        self.registers.write32(source_configuration(source), source_mode(trigger));
+        self.registers.write32(TARGET + 4 * (source as usize - 1), target);
     }
 
     fn check(&self, interrupt: Interrupt) -> Result<u32> {
@@ -234,14 +195,8 @@ impl InterruptController for Aplic {
             self.route(interrupt, destination.hart_id, 0, destination.identity)?;
         } else {
             let source = self.check(interrupt)?;
-            let index = self
-                .direct_index(destination.hart_id)
-                .ok_or(Error::InvalidArgument)? as u32;
-            self.configure(
-                source,
-                interrupt.trigger,
-                index << HART_INDEX_SHIFT | DIRECT_PRIORITY,
-            );
+            let index = self.direct_index(destination.hart_id).ok_or(Error::InvalidArgument)? as u32;
+            self.configure(source, interrupt.trigger, index << HART_INDEX_SHIFT | DIRECT_PRIORITY);
         }
         self.unmask(interrupt)
     }
@@ -277,9 +232,7 @@ impl Rearm {
     #[inline]
     pub fn finish(&self) {
         if self.source != 0 {
-            let active = self
-                .registers
-                .read32(ACTIVE_INPUT + 4 * (self.source as usize / 32));
+            let active = self.registers.read32(ACTIVE_INPUT + 4 * (self.source as usize / 32));
             if active >> (self.source % 32) & 1 != 0 {
                 self.registers.write32(SET_PENDING_NUMBER, self.source);
             }
@@ -313,40 +266,24 @@ mod tests {
     use base::address::PhysicalAddress;
 
     fn description(delivery: Delivery) -> machine::Aplic {
-        let registers = Region {
-            start: PhysicalAddress::new(0xd00_0000),
-            size: 0x8000,
-        };
-        machine::Aplic {
-            phandle: Phandle(8),
-            registers,
-            source_count: 96,
-            delivery,
-        }
+        let registers = Region { start: PhysicalAddress::new(0xd00_0000), size: 0x8000 };
+        machine::Aplic { phandle: Phandle(8), registers, source_count: 96, delivery }
     }
 
     fn interrupt(source: u32, trigger: Trigger) -> Interrupt {
-        Interrupt {
-            controller: Phandle(8),
-            source,
-            trigger,
-        }
+        Interrupt { controller: Phandle(8), source, trigger }
     }
 
     #[test]
     fn a_device_s_wire_becomes_the_proof_s_message() {
         let registers = fake::registers(0x8000);
         let files = two_harts();
-        let mut aplic =
-            Aplic::over(registers, &description(Delivery::Message), Some(&files)).expect("valid");
+        let mut aplic = Aplic::over(registers, &description(Delivery::Message), Some(&files)).expect("valid");
         assert_eq!(registers.read32(0), 1 << 8 | 1 << 2);
         let clock = interrupt(11, Trigger::EdgeRising);
         aplic.route(clock, 1, 1, 9).expect("valid");
         assert_eq!(
-            (
-                registers.read32(4 + 4 * 10),
-                registers.read32(0x3004 + 4 * 10)
-            ),
+            (registers.read32(4 + 4 * 10), registers.read32(0x3004 + 4 * 10)),
             (4, 1 << 18 | 1 << 12 | 9)
         );
         assert_eq!(registers.read32(0x1edc), 0);
@@ -355,108 +292,45 @@ mod tests {
         aplic.finish(clock, 0);
         assert_eq!(registers.read32(0x1cdc), 0, "an edge needs no second look");
         let uart = interrupt(10, Trigger::LevelHigh);
-        aplic
-            .enable(
-                uart,
-                Destination {
-                    hart_id: 0,
-                    identity: 255,
-                },
-            )
-            .expect("valid");
-        assert_eq!(
-            (
-                registers.read32(4 + 4 * 9),
-                registers.read32(0x3004 + 4 * 9)
-            ),
-            (6, 255)
-        );
+        aplic.enable(uart, Destination { hart_id: 0, identity: 255 }).expect("valid");
+        assert_eq!((registers.read32(4 + 4 * 9), registers.read32(0x3004 + 4 * 9)), (6, 255));
         aplic.finish(uart, 0);
         assert_eq!(registers.read32(0x1cdc), 0, "the wire is down");
         registers.write32(0x1d00, 1 << 10);
         aplic.finish(uart, 0);
         assert_eq!(registers.read32(0x1cdc), 10);
         aplic.disable(uart).expect("valid");
-        assert_eq!(
-            (registers.read32(4 + 4 * 9), registers.read32(0x1fdc)),
-            (0, 10)
-        );
+        assert_eq!((registers.read32(4 + 4 * 9), registers.read32(0x1fdc)), (0, 10));
     }
 
     #[test]
     fn what_there_is_not_is_refused() {
         let files = two_harts();
-        let mut aplic = Aplic::over(
-            fake::registers(0x8000),
-            &description(Delivery::Message),
-            Some(&files),
-        )
-        .expect("ok");
+        let mut aplic =
+            Aplic::over(fake::registers(0x8000), &description(Delivery::Message), Some(&files)).expect("ok");
         let wire = interrupt(1, Trigger::EdgeRising);
         for (hart, guest, identity) in [(2, 0, 1), (0, 8, 1), (0, 0, 0), (0, 0, 256)] {
-            assert_eq!(
-                aplic.route(wire, hart, guest, identity),
-                Err(Error::InvalidArgument)
-            );
+            assert_eq!(aplic.route(wire, hart, guest, identity), Err(Error::InvalidArgument));
         }
         for source in [0, 97] {
             let wire = interrupt(source, Trigger::EdgeRising);
             assert_eq!(aplic.route(wire, 0, 0, 1), Err(Error::InvalidArgument));
-            aplic.finish(
-                Interrupt {
-                    trigger: Trigger::LevelHigh,
-                    ..wire
-                },
-                0,
-            );
+            aplic.finish(Interrupt { trigger: Trigger::LevelHigh, ..wire }, 0);
         }
-        assert!(
-            Aplic::over(
-                fake::registers(0x8000),
-                &description(Delivery::Message),
-                None
-            )
-            .is_err()
-        );
-        assert!(
-            Aplic::over(
-                fake::registers(0x2000),
-                &description(Delivery::Message),
-                Some(&files)
-            )
-            .is_err()
-        );
+        assert!(Aplic::over(fake::registers(0x8000), &description(Delivery::Message), None).is_err());
+        assert!(Aplic::over(fake::registers(0x2000), &description(Delivery::Message), Some(&files)).is_err());
     }
 
     #[test]
     fn direct_mode_claims_at_the_port() {
         let registers = fake::registers(0x8000);
         let harts = Delivery::Direct(
-            [
-                HartPlace {
-                    hart_id: 4,
-                    index: 0,
-                },
-                HartPlace {
-                    hart_id: 7,
-                    index: 1,
-                },
-            ]
-            .into_iter()
-            .collect(),
+            [HartPlace { hart_id: 4, index: 0 }, HartPlace { hart_id: 7, index: 1 }].into_iter().collect(),
         );
         let mut aplic = Aplic::over(registers, &description(harts), None).expect("valid");
         assert_eq!((registers.read32(0), registers.read32(0x4020)), (1 << 8, 1));
         let uart = interrupt(10, Trigger::LevelHigh);
-        aplic
-            .enable(
-                uart,
-                Destination {
-                    hart_id: 7,
-                    identity: 0,
-                },
-            )
-            .expect("valid");
+        aplic.enable(uart, Destination { hart_id: 7, identity: 0 }).expect("valid");
         assert_eq!(registers.read32(0x3004 + 4 * 9), 1 << 18 | 1);
         assert_eq!(aplic.route(uart, 7, 0, 1), Err(Error::NotSupported));
         registers.write32(0x403c, 10 << 16 | 1);

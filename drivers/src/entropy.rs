@@ -34,15 +34,8 @@ struct State {
 impl EntropyPool {
     /// A pool with nothing in it: it gives bytes that look random and are the same every time.
     pub const fn new() -> Self {
-        let state = State {
-            key: [0; KEY],
-            ahead: [0; AHEAD],
-            left: 0,
-            bits: 0,
-        };
-        Self {
-            state: SpinLock::new(state),
-        }
+        let state = State { key: [0; KEY], ahead: [0; AHEAD], left: 0, bits: 0 };
+        Self { state: SpinLock::new(state) }
     }
 
     /// Mixes `seed` in. `bits` says how much of it an attacker cannot guess, 0 for what only may help (a time, say).
@@ -50,11 +43,7 @@ impl EntropyPool {
         let mut state = self.state.lock();
         // Each block of the seed is added to the key, and the sum is stirred by the generator, like a sponge.
         for block in seed.chunks(KEY) {
-            state
-                .key
-                .iter_mut()
-                .zip(block)
-                .for_each(|(key, byte)| *key ^= byte);
+            state.key.iter_mut().zip(block).for_each(|(key, byte)| *key ^= byte);
             state.stir();
         }
         // So that a seed and the same seed with zeros behind it differ.
@@ -136,10 +125,8 @@ mod tests {
     fn gives_the_cipher_s_stream_after_the_key() {
         let pool = EntropyPool::new();
         // ChaCha20 with a zero key and nonce (RFC 8439, A.1): the first 32 bytes became the key, the next are given.
-        let expected = [
-            0xda, 0x41, 0x59, 0x7c, 0x51, 0x57, 0x48, 0x8d, 0x77, 0x24, 0xe0, 0x3f, 0xb8, 0xd8,
-            0x4a, 0x37,
-        ];
+        let expected =
+            [0xda, 0x41, 0x59, 0x7c, 0x51, 0x57, 0x48, 0x8d, 0x77, 0x24, 0xe0, 0x3f, 0xb8, 0xd8, 0x4a, 0x37];
         assert_eq!(take::<16>(&pool), expected);
         assert_eq!(pool.state.lock().key[..4], [0x76, 0xb8, 0xe0, 0xad]);
     }
@@ -149,9 +136,7 @@ mod tests {
         let pool = EntropyPool::new();
         let given = take::<64>(&pool);
         let state = pool.state.lock();
-        assert!(
-            state.ahead[..64].iter().all(|byte| *byte == 0) && given.iter().any(|byte| *byte != 0)
-        );
+        assert!(state.ahead[..64].iter().all(|byte| *byte == 0) && given.iter().any(|byte| *byte != 0));
     }
 
     #[test]

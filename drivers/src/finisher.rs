@@ -20,9 +20,7 @@ impl Finisher {
     /// # Errors
     /// Those of [`DeviceSpace::registers`].
     pub fn new(device: &Device, space: &DeviceSpace) -> Result<Self> {
-        Ok(Self {
-            registers: space.registers(device.registers)?,
-        })
+        Ok(Self { registers: space.registers(device.registers)? })
     }
 
     /// Switches the machine off; QEMU exits with status 0.
@@ -48,9 +46,7 @@ mod tests {
 
     #[test]
     fn commands_are_one_word() {
-        let finisher = Finisher {
-            registers: fake::registers(0x1000),
-        };
+        let finisher = Finisher { registers: fake::registers(0x1000) };
         finisher.fail(42);
         assert_eq!(finisher.registers.read32(0), 0x002a_3333);
         finisher.pass();

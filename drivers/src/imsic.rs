@@ -82,15 +82,9 @@ impl Layout {
     /// # Errors
     /// `InvalidArgument` when there are harts without a file.
     pub fn new(description: &machine::Imsic) -> Result<Self> {
-        let layout = Self {
-            description: description.clone(),
-        };
+        let layout = Self { description: description.clone() };
         let harts = &description.harts;
-        if harts.iter().all(|hart| {
-            layout
-                .file(hart.hart_id, layout.files_per_hart() - 1)
-                .is_some()
-        }) {
+        if harts.iter().all(|hart| layout.file(hart.hart_id, layout.files_per_hart() - 1).is_some()) {
             Ok(layout)
         } else {
             Err(Error::InvalidArgument)
@@ -108,9 +102,7 @@ impl Layout {
             0 => self.description.identity_count,
             _ => self.description.guest_identity_count,
         };
-        u16::try_from(count)
-            .unwrap_or(MAX_IDENTITY)
-            .min(MAX_IDENTITY)
+        u16::try_from(count).unwrap_or(MAX_IDENTITY).min(MAX_IDENTITY)
     }
 
     /// Whether the file has this identity.
@@ -123,18 +115,12 @@ impl Layout {
         if guest >= self.files_per_hart() {
             return None;
         }
-        let place = self
-            .description
-            .harts
-            .iter()
-            .find(|hart| hart.hart_id == hart_id)?;
+        let place = self.description.harts.iter().find(|hart| hart.hart_id == hart_id)?;
         // The files of the harts follow one another through the regions.
         let mut offset = (place.index as usize) << self.description.guest_index_bits << PAGE_SHIFT;
         for region in &self.description.regions {
             if offset < region.size {
-                let page = region
-                    .start
-                    .checked_add(offset + guest as usize * PAGE_SIZE)?;
+                let page = region.start.checked_add(offset + guest as usize * PAGE_SIZE)?;
                 return (page < region.end()?).then_some(page);
             }
             offset -= region.size;
@@ -146,14 +132,9 @@ impl Layout {
     pub fn message_hart_index(&self, hart_id: usize) -> Option<u32> {
         let address = self.file(hart_id, 0)?.value();
         let field = |shift: u32, bits: u32| (address >> shift & ((1 << bits) - 1)) as u32;
-        let hart = field(
-            PAGE_SHIFT as u32 + self.description.guest_index_bits,
-            self.description.hart_index_bits,
-        );
-        let group = field(
-            self.description.group_index_shift,
-            self.description.group_index_bits,
-        );
+        let hart =
+            field(PAGE_SHIFT as u32 + self.description.guest_index_bits, self.description.hart_index_bits);
+        let group = field(self.description.group_index_shift, self.description.group_index_bits);
         Some(group << self.description.hart_index_bits | hart)
     }
 
@@ -163,12 +144,7 @@ impl Layout {
     /// `InvalidArgument` when there is no such file, and those of [`DeviceSpace::registers`].
     pub fn doorbell(&self, hart_id: usize, guest: u32, space: &DeviceSpace) -> Result<Doorbell> {
         let start = self.file(hart_id, guest).ok_or(Error::InvalidArgument)?;
-        Ok(Doorbell {
-            registers: space.registers(Region {
-                start,
-                size: PAGE_SIZE,
-            })?,
-        })
+        Ok(Doorbell { registers: space.registers(Region { start, size: PAGE_SIZE })? })
     }
 }
 
@@ -198,15 +174,8 @@ pub struct Identities {
 impl Identities {
     /// All of 1 to `count` (at most [`MAX_IDENTITY`]) are free.
     pub const fn new(count: u16) -> Self {
-        let count = if count > MAX_IDENTITY {
-            MAX_IDENTITY
-        } else {
-            count
-        };
-        Self {
-            used: [0; 32],
-            count,
-        }
+        let count = if count > MAX_IDENTITY { MAX_IDENTITY } else { count };
+        Self { used: [0; 32], count }
     }
 
     /// Takes the lowest free identity: the lower, the more important it is to the file.
@@ -228,10 +197,7 @@ impl Identities {
         if !(1..=self.count).contains(&identity) {
             return Err(Error::InvalidArgument);
         }
-        let (word, mask) = (
-            &mut self.used[identity as usize / 64],
-            1u64 << (identity % 64),
-        );
+        let (word, mask) = (&mut self.used[identity as usize / 64], 1u64 << (identity % 64));
         if *word & mask != 0 {
             return Err(Error::Busy);
         }
@@ -244,10 +210,7 @@ impl Identities {
     /// # Errors
     /// `InvalidArgument` when it is not in use.
     pub fn release(&mut self, identity: u16) -> Result<()> {
-        let word = self
-            .used
-            .get_mut(identity as usize / 64)
-            .ok_or(Error::InvalidArgument)?;
+        let word = self.used.get_mut(identity as usize / 64).ok_or(Error::InvalidArgument)?;
         let mask = 1u64 << (identity % 64);
         if *word & mask == 0 {
             return Err(Error::InvalidArgument);
@@ -270,23 +233,15 @@ pub(crate) mod tests {
     }
 
     fn places(count: u32) -> arrayvec::ArrayVec<HartPlace, { machine::MAX_HARTS }> {
-        (0..count)
-            .map(|index| HartPlace {
-                hart_id: index as usize,
-                index,
-            })
-            .collect()
+        (0..count).map(|index| HartPlace { hart_id: index as usize, index }).collect()
     }
 
     fn description() -> machine::Imsic {
         machine::Imsic {
             phandle: Phandle(6),
-            regions: [Region {
-                start: PhysicalAddress::new(0x2800_0000),
-                size: 0x1_0000,
-            }]
-            .into_iter()
-            .collect(),
+            regions: [Region { start: PhysicalAddress::new(0x2800_0000), size: 0x1_0000 }]
+                .into_iter()
+                .collect(),
             identity_count: 255,
             guest_identity_count: 255,
             guest_index_bits: 3,
@@ -310,10 +265,7 @@ pub(crate) mod tests {
     #[test]
     fn groups_are_part_of_the_index() {
         let mut description = description();
-        description.regions.push(Region {
-            start: PhysicalAddress::new(0x2900_0000),
-            size: 0x1_0000,
-        });
+        description.regions.push(Region { start: PhysicalAddress::new(0x2900_0000), size: 0x1_0000 });
         description.harts = places(4);
         (description.group_index_bits, description.group_index_shift) = (1, 24);
         let layout = Layout::new(&description).expect("valid");
@@ -338,10 +290,7 @@ pub(crate) mod tests {
 
     impl FileRegisters for FakeFile {
         fn write(&self, select: usize, value: usize) {
-            assert!(
-                select < EIP || select.is_multiple_of(2),
-                "odd registers are absent on RV64"
-            );
+            assert!(select < EIP || select.is_multiple_of(2), "odd registers are absent on RV64");
             self.0.borrow_mut().insert(select, value);
         }
         fn set(&self, select: usize, mask: usize) {
@@ -362,10 +311,7 @@ pub(crate) mod tests {
         disable_identity(&file, 201);
         let registers = file.0.borrow();
         assert_eq!((registers[&EIDELIVERY], registers[&EITHRESHOLD]), (1, 0));
-        assert_eq!(
-            (registers[&(EIE + 6)], registers[&EIE]),
-            (1 << (200 % 64), 0)
-        );
+        assert_eq!((registers[&(EIE + 6)], registers[&EIE]), (1 << (200 % 64), 0));
     }
 
     #[test]
@@ -381,10 +327,7 @@ pub(crate) mod tests {
         assert_eq!(taken, (2..=255).collect::<std::vec::Vec<u16>>());
         identities.release(77).expect("in use");
         assert_eq!(identities.release(77), Err(Error::InvalidArgument));
-        assert_eq!(
-            (identities.allocate(), identities.allocate()),
-            (Some(77), None)
-        );
+        assert_eq!((identities.allocate(), identities.allocate()), (Some(77), None));
         assert_eq!(
             core::iter::from_fn({
                 let mut all = Identities::new(u16::MAX);

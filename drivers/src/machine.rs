@@ -49,12 +49,7 @@ impl Region {
 
     /// Whether an address is in both.
     pub fn overlaps(&self, other: &Region) -> bool {
-        let last = |region: &Region| {
-            region
-                .start
-                .value()
-                .saturating_add(region.size.saturating_sub(1))
-        };
+        let last = |region: &Region| region.start.value().saturating_add(region.size.saturating_sub(1));
         self.size > 0
             && other.size > 0
             && self.start.value() <= last(other)
@@ -108,9 +103,7 @@ impl Machine {
 
     /// The extensions that every hart has.
     pub fn common_extensions(&self) -> Extensions {
-        self.harts
-            .iter()
-            .fold(Extensions::all(), |common, hart| common & hart.extensions)
+        self.harts.iter().fold(Extensions::all(), |common, hart| common & hart.extensions)
     }
 }
 

@@ -2,10 +2,7 @@
 //!
 //! Everything `unsafe` about devices is here. Whoever makes a [`DeviceSpace`] vouches for the machine's description
 //! once; from then on a driver asks it for registers by address, and gets only what is no RAM.
-#![expect(
-    unsafe_code,
-    reason = "registers are raw memory; drivers see only the checked face of it"
-)]
+#![expect(unsafe_code, reason = "registers are raw memory; drivers see only the checked face of it")]
 
 pub mod dma;
 
@@ -35,9 +32,7 @@ pub unsafe fn device_tree(address: PhysicalAddress) -> Result<&'static [u8]> {
     // SAFETY: the firmware left a device tree there, which is at least as long as its header (caller).
     let prefix = unsafe { core::slice::from_raw_parts(pointer, DEVICE_TREE_PREFIX) };
     let word = |index: usize| {
-        let bytes: [u8; 4] = prefix[index..index + 4]
-            .try_into()
-            .expect("a slice of four bytes");
+        let bytes: [u8; 4] = prefix[index..index + 4].try_into().expect("a slice of four bytes");
         u32::from_be_bytes(bytes)
     };
     let length = word(4) as usize;
@@ -61,9 +56,7 @@ impl DeviceSpace {
     /// `machine` describes the machine that this runs on: where it says that there is no RAM, there is none that
     /// Rust code uses; and the direct map reaches every device in it.
     pub unsafe fn new(machine: &Machine) -> Self {
-        Self {
-            memory: machine.memory.clone(),
-        }
+        Self { memory: machine.memory.clone() }
     }
 
     /// The registers in `region`.
@@ -129,12 +122,9 @@ impl Registers {
     /// The region is a device's and in the direct map, no Rust object is in it, and what the driver can make the
     /// device do through it (such as DMA) breaks no Rust object either.
     pub unsafe fn new(region: Region) -> Self {
-        let base = NonNull::new(direct_map(region.start))
-            .expect("the direct map does not start at address 0");
-        Self {
-            base,
-            size: region.size,
-        }
+        let base =
+            NonNull::new(direct_map(region.start)).expect("the direct map does not start at address 0");
+        Self { base, size: region.size }
     }
 
     /// How many bytes of registers there are.
@@ -191,10 +181,7 @@ pub(crate) mod fake {
     /// Zeroed registers, `size` bytes. Never freed, as copies may be anywhere.
     pub(crate) fn registers(size: usize) -> Registers {
         let words = vec![0u64; size.div_ceil(8)].leak();
-        Registers {
-            base: NonNull::from(words).cast(),
-            size,
-        }
+        Registers { base: NonNull::from(words).cast(), size }
     }
 }
 
@@ -208,51 +195,24 @@ mod tests {
         registers.write32(4, 0x1234_5678);
         assert_eq!(registers.read8(4), 0x78);
         assert_eq!(registers.read64(0), 0x1234_5678_0000_0000);
-        assert_eq!(
-            registers.part(4, 12).expect("inside").read32(0),
-            0x1234_5678
-        );
+        assert_eq!(registers.part(4, 12).expect("inside").read32(0), 0x1234_5678);
         assert!(registers.part(8, 9).is_none() && registers.part(usize::MAX, 2).is_none());
         for offset in [2, 14, 16, usize::MAX - 3] {
-            assert!(
-                std::panic::catch_unwind(|| registers.read32(offset)).is_err(),
-                "{offset}"
-            );
+            assert!(std::panic::catch_unwind(|| registers.read32(offset)).is_err(), "{offset}");
         }
     }
 
     #[test]
     fn ram_is_no_device() {
-        let region = |start, size| Region {
-            start: PhysicalAddress::new(start),
-            size,
-        };
+        let region = |start, size| Region { start: PhysicalAddress::new(start), size };
         let mut machine = Machine::default();
         machine.memory.push(region(0x8000_0000, 0x1000_0000));
         // SAFETY: nothing is accessed.
         let space = unsafe { DeviceSpace::new(&machine) };
-        assert_eq!(
-            space.registers(region(0x8000_0000, 8)).unwrap_err(),
-            Error::BadAddress
-        );
-        assert_eq!(
-            space.registers(region(0x7fff_fff8, 9)).unwrap_err(),
-            Error::BadAddress
-        );
-        assert_eq!(
-            space.registers(region(0x1000_0000, 0)).unwrap_err(),
-            Error::InvalidArgument
-        );
-        assert_eq!(
-            space.registers(region(usize::MAX, 2)).unwrap_err(),
-            Error::InvalidArgument
-        );
-        assert_eq!(
-            space
-                .registers(region(0x1000_0000, 256))
-                .expect("a device")
-                .size(),
-            256
-        );
+        assert_eq!(space.registers(region(0x8000_0000, 8)).unwrap_err(), Error::BadAddress);
+        assert_eq!(space.registers(region(0x7fff_fff8, 9)).unwrap_err(), Error::BadAddress);
+        assert_eq!(space.registers(region(0x1000_0000, 0)).unwrap_err(), Error::InvalidArgument);
+        assert_eq!(space.registers(region(usize::MAX, 2)).unwrap_err(), Error::InvalidArgument);
+        assert_eq!(space.registers(region(0x1000_0000, 256)).expect("a device").size(), 256);
     }
 }

@@ -34,16 +34,8 @@ impl Plic {
     }
 
     fn over(registers: Registers, description: &machine::Plic) -> Result<Self> {
-        let plic = Self {
-            registers,
-            description: description.clone(),
-        };
-        let last = description
-            .contexts
-            .iter()
-            .map(|context| context.context as usize)
-            .max()
-            .unwrap_or(0);
+        let plic = Self { registers, description: description.clone() };
+        let last = description.contexts.iter().map(|context| context.context as usize).max().unwrap_or(0);
         if CONTEXT + CONTEXT_STRIDE * (last + 1) > registers.size() {
             return Err(Error::InvalidArgument);
         }
@@ -52,15 +44,9 @@ impl Plic {
         }
         for context in &description.contexts {
             for word in 0..=description.source_count as usize / 32 {
-                registers.write32(
-                    ENABLE + ENABLE_STRIDE * context.context as usize + 4 * word,
-                    0,
-                );
+                registers.write32(ENABLE + ENABLE_STRIDE * context.context as usize + 4 * word, 0);
             }
-            registers.write32(
-                CONTEXT + CONTEXT_STRIDE * context.context as usize + THRESHOLD,
-                0,
-            );
+            registers.write32(CONTEXT + CONTEXT_STRIDE * context.context as usize + THRESHOLD, 0);
         }
         Ok(plic)
     }
@@ -73,9 +59,7 @@ impl Plic {
     /// Where a hart claims and completes; `None` for a hart that the controller does not serve.
     pub fn port(&self, hart_id: usize) -> Option<Port> {
         let context = self.context(hart_id)?.context as usize;
-        let registers = self
-            .registers
-            .part(CONTEXT + CONTEXT_STRIDE * context, CONTEXT_STRIDE)?;
+        let registers = self.registers.part(CONTEXT + CONTEXT_STRIDE * context, CONTEXT_STRIDE)?;
         Some(Port { registers })
     }
 
@@ -86,10 +70,7 @@ impl Plic {
     }
 
     fn context(&self, hart_id: usize) -> Option<&PlicContext> {
-        self.description
-            .contexts
-            .iter()
-            .find(|context| context.hart_id == hart_id)
+        self.description.contexts.iter().find(|context| context.hart_id == hart_id)
     }
 
     fn check(&self, interrupt: Interrupt) -> Result<u32> {
@@ -104,8 +85,7 @@ impl Plic {
     fn set_enabled(&mut self, context: u32, source: u32, bit: u32) {
         let offset = ENABLE + ENABLE_STRIDE * context as usize + 4 * (source as usize / 32);
         let others = self.registers.read32(offset) & !(1 << (source % 32));
-        self.registers
-            .write32(offset, others | bit << (source % 32));
+        self.registers.write32(offset, others | bit << (source % 32));
     }
 }
 
@@ -116,10 +96,7 @@ fn priority(source: u32) -> usize {
 impl InterruptController for Plic {
     fn enable(&mut self, interrupt: Interrupt, destination: Destination) -> Result<()> {
         let source = self.check(interrupt)?;
-        let target = self
-            .context(destination.hart_id)
-            .ok_or(Error::InvalidArgument)?
-            .context;
+        let target = self.context(destination.hart_id).ok_or(Error::InvalidArgument)?.context;
         for index in 0..self.description.contexts.len() {
             let context = self.description.contexts[index].context;
             self.set_enabled(context, source, u32::from(context == target));
@@ -179,33 +156,17 @@ mod tests {
     use base::address::PhysicalAddress;
 
     fn interrupt(source: u32) -> Interrupt {
-        Interrupt {
-            controller: Phandle(5),
-            source,
-            trigger: Trigger::LevelHigh,
-        }
+        Interrupt { controller: Phandle(5), source, trigger: Trigger::LevelHigh }
     }
 
     fn plic() -> Plic {
         let description = machine::Plic {
             phandle: Phandle(5),
-            registers: Region {
-                start: PhysicalAddress::new(0xc00_0000),
-                size: 0x60_0000,
-            },
+            registers: Region { start: PhysicalAddress::new(0xc00_0000), size: 0x60_0000 },
             source_count: 95,
-            contexts: [
-                PlicContext {
-                    hart_id: 0,
-                    context: 1,
-                },
-                PlicContext {
-                    hart_id: 1,
-                    context: 3,
-                },
-            ]
-            .into_iter()
-            .collect(),
+            contexts: [PlicContext { hart_id: 0, context: 1 }, PlicContext { hart_id: 1, context: 3 }]
+                .into_iter()
+                .collect(),
         };
         let registers = fake::registers(0x60_0000);
         registers.write32(0x2080, !0);
@@ -216,71 +177,23 @@ mod tests {
     #[test]
     fn enabling_sends_to_one_context_only() {
         let mut plic = plic();
-        assert_eq!(
-            (
-                plic.registers.read32(0x2080),
-                plic.registers.read32(0x20_1000)
-            ),
-            (0, 0)
-        );
-        plic.enable(
-            interrupt(33),
-            Destination {
-                hart_id: 0,
-                identity: 0,
-            },
-        )
-        .expect("valid");
-        plic.enable(
-            interrupt(34),
-            Destination {
-                hart_id: 0,
-                identity: 0,
-            },
-        )
-        .expect("valid");
-        assert_eq!(
-            (plic.registers.read32(0x2084), plic.registers.read32(4 * 33)),
-            (0b110, 1)
-        );
-        plic.enable(
-            interrupt(33),
-            Destination {
-                hart_id: 1,
-                identity: 0,
-            },
-        )
-        .expect("valid");
-        assert_eq!(
-            (plic.registers.read32(0x2084), plic.registers.read32(0x2184)),
-            (0b100, 0b010)
-        );
+        assert_eq!((plic.registers.read32(0x2080), plic.registers.read32(0x20_1000)), (0, 0));
+        plic.enable(interrupt(33), Destination { hart_id: 0, identity: 0 }).expect("valid");
+        plic.enable(interrupt(34), Destination { hart_id: 0, identity: 0 }).expect("valid");
+        assert_eq!((plic.registers.read32(0x2084), plic.registers.read32(4 * 33)), (0b110, 1));
+        plic.enable(interrupt(33), Destination { hart_id: 1, identity: 0 }).expect("valid");
+        assert_eq!((plic.registers.read32(0x2084), plic.registers.read32(0x2184)), (0b100, 0b010));
         plic.disable(interrupt(33)).expect("valid");
-        assert_eq!(
-            (plic.registers.read32(4 * 33), plic.registers.read32(4 * 34)),
-            (0, 1)
-        );
+        assert_eq!((plic.registers.read32(4 * 33), plic.registers.read32(4 * 34)), (0, 1));
     }
 
     #[test]
     fn what_there_is_not_is_refused() {
         let mut plic = plic();
-        let to = |hart_id| Destination {
-            hart_id,
-            identity: 0,
-        };
-        assert_eq!(
-            plic.enable(interrupt(0), to(0)),
-            Err(Error::InvalidArgument)
-        );
-        assert_eq!(
-            plic.enable(interrupt(96), to(0)),
-            Err(Error::InvalidArgument)
-        );
-        assert_eq!(
-            plic.enable(interrupt(1), to(2)),
-            Err(Error::InvalidArgument)
-        );
+        let to = |hart_id| Destination { hart_id, identity: 0 };
+        assert_eq!(plic.enable(interrupt(0), to(0)), Err(Error::InvalidArgument));
+        assert_eq!(plic.enable(interrupt(96), to(0)), Err(Error::InvalidArgument));
+        assert_eq!(plic.enable(interrupt(1), to(2)), Err(Error::InvalidArgument));
         assert!(plic.port(2).is_none());
         assert!(Plic::over(fake::registers(0x20_3000), &plic.description).is_err());
     }

@@ -25,9 +25,7 @@ impl GoldfishRtc {
     /// # Errors
     /// Those of [`DeviceSpace::registers`].
     pub fn new(device: &Device, space: &DeviceSpace) -> Result<Self> {
-        let mut rtc = Self {
-            registers: space.registers(device.registers)?,
-        };
+        let mut rtc = Self { registers: space.registers(device.registers)? };
         rtc.clear_alarm();
         Ok(rtc)
     }
@@ -70,15 +68,12 @@ mod tests {
 
     #[test]
     fn words_are_put_together() {
-        let mut rtc = GoldfishRtc {
-            registers: fake::registers(0x1000),
-        };
+        let mut rtc = GoldfishRtc { registers: fake::registers(0x1000) };
         rtc.registers.write32(TIME_LOW, 0x9abc_def0);
         rtc.registers.write32(TIME_HIGH, 0x1234_5678);
         assert_eq!(rtc.time_ns(), 0x1234_5678_9abc_def0);
         rtc.set_alarm(0x0102_0304_f506_0708);
-        let words =
-            [ALARM_HIGH, ALARM_LOW, INTERRUPT_ENABLED].map(|offset| rtc.registers.read32(offset));
+        let words = [ALARM_HIGH, ALARM_LOW, INTERRUPT_ENABLED].map(|offset| rtc.registers.read32(offset));
         assert_eq!(words, [0x0102_0304, 0xf506_0708, 1]);
         rtc.clear_alarm();
         assert_eq!(rtc.registers.read32(INTERRUPT_ENABLED), 0);

@@ -73,11 +73,8 @@ impl Uart16550 {
     }
 
     fn over(registers: Registers, description: &machine::Uart) -> Result<Self> {
-        let uart = Self {
-            registers,
-            shift: description.register_shift,
-            access_width: description.access_width,
-        };
+        let uart =
+            Self { registers, shift: description.register_shift, access_width: description.access_width };
         let end = (LINE_STATUS << uart.shift) + uart.access_width as usize;
         if end > registers.size() {
             return Err(base::Error::InvalidArgument);
@@ -93,9 +90,7 @@ impl Uart16550 {
     /// The next received byte.
     #[inline]
     pub fn try_read(&self) -> Option<u8> {
-        self.status()
-            .contains(Events::RECEIVED)
-            .then(|| self.read(RECEIVE_BUFFER))
+        self.status().contains(Events::RECEIVED).then(|| self.read(RECEIVE_BUFFER))
     }
 
     /// Gives the wire as much of `bytes` as it takes now; returns how many. 0 means: after `TRANSMIT_EMPTY`.
@@ -105,9 +100,7 @@ impl Uart16550 {
             return 0;
         }
         let count = bytes.len().min(TRANSMIT_FIFO);
-        bytes[..count]
-            .iter()
-            .for_each(|byte| self.write(TRANSMIT_HOLDING, *byte));
+        bytes[..count].iter().for_each(|byte| self.write(TRANSMIT_HOLDING, *byte));
         count
     }
 
@@ -158,9 +151,7 @@ impl Uart16550 {
     #[inline]
     fn write(&self, register: usize, value: u8) {
         match self.access_width {
-            4 => self
-                .registers
-                .write32(register << self.shift, u32::from(value)),
+            4 => self.registers.write32(register << self.shift, u32::from(value)),
             _ => self.registers.write8(register << self.shift, value),
         }
     }
@@ -182,10 +173,7 @@ mod tests {
     use base::address::PhysicalAddress;
 
     fn description(register_shift: u8, access_width: u8) -> machine::Uart {
-        let registers = Region {
-            start: PhysicalAddress::new(0x1000_0000),
-            size: 0x100,
-        };
+        let registers = Region { start: PhysicalAddress::new(0x1000_0000), size: 0x100 };
         machine::Uart {
             registers,
             interrupt: None,
@@ -206,10 +194,7 @@ mod tests {
         registers.write8(0, b'x');
         registers.write8(5, 0x61);
         assert_eq!(uart.try_read(), Some(b'x'));
-        assert_eq!(
-            uart.on_interrupt(),
-            Events::RECEIVED | Events::TRANSMIT_EMPTY
-        );
+        assert_eq!(uart.on_interrupt(), Events::RECEIVED | Events::TRANSMIT_EMPTY);
     }
 
     #[test]

@@ -134,11 +134,7 @@ const RESET_POLLS: usize = 100_000;
 fn reset(transport: &impl Transport) -> Result<()> {
     transport.set_status(Status::empty());
     let mut polls = core::iter::repeat_with(|| transport.status()).take(RESET_POLLS);
-    if polls.any(|status| status.is_empty()) {
-        Ok(())
-    } else {
-        Err(Error::TimedOut)
-    }
+    if polls.any(|status| status.is_empty()) { Ok(()) } else { Err(Error::TimedOut) }
 }
 
 /// A started device with its queues. Dropping it resets the device, and only then frees what the device could reach.
@@ -155,38 +151,20 @@ impl<T: Transport, B: DmaBuffer> VirtioDevice<T, B> {
     /// # Errors
     /// `NotSupported` when the device refuses the features, `NoDevice` when it lacks a queue, `TimedOut` when it does
     /// not reset, `OutOfMemory`, and those of [`Transport::start_queue`].
-    pub fn start(
-        transport: T,
-        wanted: Features,
-        queues: QueueCount,
-        memory: &dyn DmaMemory,
-    ) -> Result<Self> {
+    pub fn start(transport: T, wanted: Features, queues: QueueCount, memory: &dyn DmaMemory) -> Result<Self> {
         reset(&transport)?;
         // From here on dropping the device resets it, so that a failure leaves nothing behind.
-        let mut device = Self {
-            transport,
-            features: Features::empty(),
-            queues: Box::new([]),
-        };
+        let mut device = Self { transport, features: Features::empty(), queues: Box::new([]) };
         device.negotiate(wanted)?;
         let mut started = Vec::with_capacity(queues.count as usize);
         for index in 0..queues.count {
             let size = device.transport.max_queue_size(index).min(queues.size);
-            let size = size
-                .checked_ilog2()
-                .map(|log| 1 << log)
-                .ok_or(Error::NoDevice)?;
-            started.push(Queue::new(
-                size,
-                device.features.contains(Features::EVENT_INDEX),
-                memory,
-            )?);
+            let size = size.checked_ilog2().map(|log| 1 << log).ok_or(Error::NoDevice)?;
+            started.push(Queue::new(size, device.features.contains(Features::EVENT_INDEX), memory)?);
         }
         device.queues = started.into_boxed_slice();
         for (index, queue) in device.queues.iter().enumerate() {
-            device
-                .transport
-                .start_queue(index as u16, &queue.addresses())?;
+            device.transport.start_queue(index as u16, &queue.addresses())?;
         }
         device.add_status(Status::DRIVER_OK);
         Ok(device)
@@ -200,11 +178,7 @@ impl<T: Transport, B: DmaBuffer> VirtioDevice<T, B> {
         self.add_status(Status::ACKNOWLEDGE);
         self.add_status(Status::DRIVER);
         let legacy = self.transport.is_legacy();
-        let version = if legacy {
-            Features::empty()
-        } else {
-            Features::VERSION_1
-        };
+        let version = if legacy { Features::empty() } else { Features::VERSION_1 };
         let offered = self.transport.offered_features();
         if !offered.contains(version) {
             self.add_status(Status::FAILED);
@@ -242,15 +216,9 @@ impl<T: Transport, B: DmaBuffer> VirtioDevice<T, B> {
     /// `InputOutput` when the device broke the protocol: it is of no use until it is started anew.
     pub async fn transfer(&self, queue: u16, buffer: B) -> Result<Completion<B>> {
         let index = queue;
-        let queue = self
-            .queues
-            .get(index as usize)
-            .ok_or(Error::InvalidArgument)?;
+        let queue = self.queues.get(index as usize).ok_or(Error::InvalidArgument)?;
         let mut buffer = Some(buffer);
-        let slot = queue
-            .room()
-            .wait_until(|| queue.try_submit(&mut buffer).transpose())
-            .await?;
+        let slot = queue.room().wait_until(|| queue.try_submit(&mut buffer).transpose()).await?;
         let flight = Flight::new(queue, slot);
         self.notify(index);
         flight.await
@@ -268,9 +236,7 @@ impl<T: Transport, B: DmaBuffer> VirtioDevice<T, B> {
     /// Handles the device's interrupt: wakes those whose requests are done. Returns why it came.
     pub fn on_interrupt(&self) -> Cause {
         let cause = self.transport.acknowledge_interrupt();
-        if cause.contains(Cause::CONFIGURATION)
-            && self.transport.status().contains(Status::NEEDS_RESET)
-        {
+        if cause.contains(Cause::CONFIGURATION) && self.transport.status().contains(Status::NEEDS_RESET) {
             self.queues.iter().for_each(Queue::give_up);
         }
         // A legacy device may say nothing of a queue that it used while the last interrupt was acknowledged.

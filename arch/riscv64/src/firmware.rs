@@ -4,20 +4,13 @@
 /// The error is the SBI's code.
 pub fn start_hart(hart_id: usize, entry: usize, opaque: usize) -> Result<(), usize> {
     let result = sbi_rt::hart_start(hart_id, entry, opaque);
-    if result.error == 0 {
-        Ok(())
-    } else {
-        Err(result.error)
-    }
+    if result.error == 0 { Ok(()) } else { Err(result.error) }
 }
 
 /// Interrupts the hart with this hardware id through the firmware.
 pub fn send_software_interrupt(hart_id: usize) {
     let sent = sbi_rt::send_ipi(sbi_rt::HartMask::from_mask_base(1, hart_id));
-    debug_assert_eq!(
-        sent.error, 0,
-        "the firmware refused an inter-processor interrupt"
-    );
+    debug_assert_eq!(sent.error, 0, "the firmware refused an inter-processor interrupt");
 }
 
 /// Powers the machine off, or resets it, as far as the firmware can; returns when it cannot.
@@ -39,13 +32,7 @@ pub fn remote_fence(hart_mask: usize, base: usize, start: usize, length: usize, 
 }
 
 /// As [`remote_fence`], for the second stage of translation (the isolated realm).
-pub fn remote_guest_fence(
-    hart_mask: usize,
-    base: usize,
-    start: usize,
-    length: usize,
-    space: usize,
-) {
+pub fn remote_guest_fence(hart_mask: usize, base: usize, start: usize, length: usize, space: usize) {
     let harts = sbi_rt::HartMask::from_mask_base(hart_mask, base);
     let result = sbi_rt::remote_hfence_gvma_vmid(harts, start, length, space);
     debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");

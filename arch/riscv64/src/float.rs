@@ -14,10 +14,7 @@ pub struct FloatState {
 
 impl FloatState {
     /// All zero: what a program starts with.
-    pub const INITIAL: FloatState = FloatState {
-        registers: [0; 32],
-        fcsr: 0,
-    };
+    pub const INITIAL: FloatState = FloatState { registers: [0; 32], fcsr: 0 };
 }
 
 macro_rules! each_register {

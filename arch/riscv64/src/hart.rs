@@ -175,9 +175,7 @@ pub fn initialise(hypervisor: bool) {
         csr::write::<{ csr::STVEC }>(crate::trap::vector());
         csr::write::<{ csr::SSCRATCH }>(0);
         csr::write::<{ csr::SCOUNTEREN }>(0b111);
-        csr::write::<{ csr::SIE }>(
-            csr::INTERRUPT_SOFTWARE | csr::INTERRUPT_TIMER | csr::INTERRUPT_EXTERNAL,
-        );
+        csr::write::<{ csr::SIE }>(csr::INTERRUPT_SOFTWARE | csr::INTERRUPT_TIMER | csr::INTERRUPT_EXTERNAL);
         if hypervisor {
             crate::paging::initialise_guest_stage();
         }

@@ -39,9 +39,7 @@ pub fn enable(identity: u32) {
 pub fn claim() -> Option<u32> {
     let value: usize;
     // SAFETY: reads and clears the top pending interrupt of this hart's own file.
-    unsafe {
-        core::arch::asm!("csrrw {}, {}, zero", out(reg) value, const csr::STOPEI, options(nostack))
-    };
+    unsafe { core::arch::asm!("csrrw {}, {}, zero", out(reg) value, const csr::STOPEI, options(nostack)) };
     let identity = (value >> 16 & 0x7ff) as u32;
     (identity != 0).then_some(identity)
 }

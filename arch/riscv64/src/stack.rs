@@ -18,13 +18,7 @@ pub const SLOT_SIZE: usize = 2 * STACK_SIZE;
 /// `top` is the upper end of a stack that nobody uses. Nothing returns to the stack that is left.
 #[unsafe(naked)]
 pub unsafe extern "C" fn start(top: usize, argument: usize, entry: extern "C" fn(usize) -> !) -> ! {
-    naked_asm!(
-        "mv sp, a0",
-        "mv a0, a1",
-        "mv s0, zero",
-        "mv ra, zero",
-        "jr a2"
-    )
+    naked_asm!("mv sp, a0", "mv a0, a1", "mv s0, zero", "mv ra, zero", "jr a2")
 }
 
 /// As [`start`], but this stack is kept: its registers are saved on it and its stack pointer in `saved`, for
@@ -118,8 +112,8 @@ impl Iterator for Backtrace {
         let frame = self.frame;
         // A frame pointer lies on a stack: in the stacks' region or in the image, aligned, not in the guard.
         let plausible = frame.is_multiple_of(8) && frame.wrapping_sub(16) >> STACK_SHIFT & 1 == 1;
-        let on_stack = frame >= crate::boot::STACK_REGION && frame < crate::boot::STACK_REGION + BACKTRACE_REGION
-            || frame > crate::boot::IMAGE_REGION;
+        let stacks = crate::boot::STACK_REGION..crate::boot::STACK_REGION + BACKTRACE_REGION;
+        let on_stack = stacks.contains(&frame) || frame > crate::boot::IMAGE_REGION;
         if !plausible || !on_stack {
             return None;
         }

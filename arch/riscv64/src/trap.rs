@@ -20,10 +20,7 @@ use core::arch::{asm, naked_asm};
 use core::mem::offset_of;
 
 /// Names of the entries of [`UserContext::registers`].
-#[expect(
-    missing_docs,
-    reason = "registers are named as in the calling convention"
-)]
+#[expect(missing_docs, reason = "registers are named as in the calling convention")]
 pub mod register {
     pub const PC: usize = 0;
     pub const RA: usize = 1;
@@ -80,10 +77,7 @@ impl UserContext {
 
     /// A copy for a new thread, which starts where this one stands, with floating point off.
     pub fn duplicate(&self) -> Self {
-        Self {
-            registers: self.registers,
-            ..Self::new()
-        }
+        Self { registers: self.registers, ..Self::new() }
     }
 
     /// Whether the floating-point registers were switched on, and whether they were written since.
@@ -185,10 +179,7 @@ impl UserContext {
             // SAFETY: the next `sret` to the direct realm must find it clear.
             unsafe { csr::clear::<{ csr::HSTATUS }>(csr::HSTATUS_SPV) };
         }
-        Entry {
-            trap: Trap::decode(csr::read::<{ csr::SCAUSE }>()),
-            value: csr::read::<{ csr::STVAL }>(),
-        }
+        Entry { trap: Trap::decode(csr::read::<{ csr::SCAUSE }>()), value: csr::read::<{ csr::STVAL }>() }
     }
 }
 
@@ -391,8 +382,6 @@ extern "C" fn kernel_trap(frame: &mut KernelFrame) {
 extern "C" fn stack_overflow() -> ! {
     let stack_pointer: usize;
     // SAFETY: `tp` points to this hart's block, where the vector put the damaged stack pointer.
-    unsafe {
-        asm!("ld {}, {}(tp)", out(reg) stack_pointer, const EMERGENCY_SCRATCH, options(nostack))
-    };
+    unsafe { asm!("ld {}, {}(tp)", out(reg) stack_pointer, const EMERGENCY_SCRATCH, options(nostack)) };
     asyncos_stack_overflow(stack_pointer, csr::read::<{ csr::SEPC }>())
 }

@@ -47,7 +47,8 @@ pub(super) fn __asyncos_direct_map(address: PhysicalAddress) -> *mut u8 {
     assert!(address.value() < MEMORY_SIZE, "{address:?} is outside the pretended RAM");
     let base = MEMORY.get_or_init(|| {
         // Aligned by hand: an aligned allocation would be zeroed by writing, and so take all its pages at once.
-        let layout = Layout::from_size_align(MEMORY_SIZE + LARGE_PAGE_SIZE, 1).expect("a constant, valid layout");
+        let layout =
+            Layout::from_size_align(MEMORY_SIZE + LARGE_PAGE_SIZE, 1).expect("a constant, valid layout");
         // SAFETY: the layout has a size. The block is never freed.
         let block = unsafe { alloc_zeroed(layout) };
         assert!(!block.is_null(), "no memory for the pretended RAM");

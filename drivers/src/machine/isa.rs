@@ -102,9 +102,7 @@ use bitflags::Flags;
 fn without_version(name: &str) -> &str {
     let rest = name.trim_end_matches(|c: char| c.is_ascii_digit());
     match rest.strip_suffix('p') {
-        Some(before)
-            if rest.len() < name.len() && before.ends_with(|c: char| c.is_ascii_digit()) =>
-        {
+        Some(before) if rest.len() < name.len() && before.ends_with(|c: char| c.is_ascii_digit()) => {
             before.trim_end_matches(|c: char| c.is_ascii_digit())
         }
         _ => name,
@@ -121,31 +119,18 @@ mod tests {
         let extensions = Extensions::from_isa_string(isa);
         let expected = Extensions::F | Extensions::D | Extensions::H | Extensions::ZIHINTPAUSE;
         let bits = Extensions::ZBA | Extensions::ZBB | Extensions::ZBC | Extensions::ZBS;
-        assert_eq!(
-            extensions,
-            expected | bits | Extensions::SMAIA | Extensions::SSAIA | Extensions::SSTC
-        );
+        assert_eq!(extensions, expected | bits | Extensions::SMAIA | Extensions::SSAIA | Extensions::SSTC);
         let without = Extensions::from_isa_string("rv64imafdc_zicsr_sstc");
         assert_eq!(without, Extensions::F | Extensions::D | Extensions::SSTC);
     }
 
     #[test]
     fn passes_over_versions_and_junk() {
-        let extensions =
-            Extensions::from_isa_string("rv64i2p1m2p0f2p2d2p2v1p0zicbom1p0_svpbmt1p0_xfoo9p9");
+        let extensions = Extensions::from_isa_string("rv64i2p1m2p0f2p2d2p2v1p0zicbom1p0_svpbmt1p0_xfoo9p9");
         let expected =
             Extensions::F | Extensions::D | Extensions::V | Extensions::ZICBOM | Extensions::SVPBMT;
         assert_eq!(extensions, expected);
-        for junk in [
-            "",
-            "_",
-            "rv",
-            "rv6",
-            "rv64",
-            "rv64\u{e9}h",
-            "\u{20ac}\u{20ac}",
-            "rv64__p_2p0",
-        ] {
+        for junk in ["", "_", "rv", "rv6", "rv64", "rv64\u{e9}h", "\u{20ac}\u{20ac}", "rv64__p_2p0"] {
             Extensions::from_isa_string(junk);
         }
     }

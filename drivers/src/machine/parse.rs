@@ -25,9 +25,7 @@ impl Machine {
     /// `ArgumentListTooLong` when the command line is longer than [`MAX_BOOT_ARGUMENTS`];
     /// `NoBufferSpace` when there are more ranges of memory than fit.
     pub fn parse(blob: &[u8]) -> Result<Machine> {
-        let length = blob
-            .get(TOTAL_SIZE_OFFSET..TOTAL_SIZE_OFFSET + 4)
-            .ok_or(Error::InvalidArgument)?;
+        let length = blob.get(TOTAL_SIZE_OFFSET..TOTAL_SIZE_OFFSET + 4).ok_or(Error::InvalidArgument)?;
         let length = Cells(length).next().ok_or(Error::InvalidArgument)? as usize;
         let blob = blob.get(..length).ok_or(Error::InvalidArgument)?;
         let tree = Fdt::new(blob).map_err(|_| Error::InvalidArgument)?;
@@ -45,9 +43,7 @@ impl Machine {
         walk.controllers(&root)?;
         walk.devices(&root)?;
         walk.resolve_writes();
-        machine
-            .virtio
-            .sort_unstable_by_key(|device| device.registers.start);
+        machine.virtio.sort_unstable_by_key(|device| device.registers.start);
         Ok(machine)
     }
 
@@ -55,10 +51,7 @@ impl Machine {
         let cpus = tree.find_node("/cpus").ok_or(Error::InvalidArgument)?;
         let cells = number_of(&cpus, "#address-cells").unwrap_or(1) as u32;
         let mut timebase = number_of(&cpus, "timebase-frequency");
-        for cpu in cpus
-            .children()
-            .filter(|node| is_string(node, "device_type", "cpu") && is_enabled(node))
-        {
+        for cpu in cpus.children().filter(|node| is_string(node, "device_type", "cpu") && is_enabled(node)) {
             timebase = timebase.or(number_of(&cpu, "timebase-frequency"));
             let hart = read_hart(&cpu, cells).ok_or(Error::InvalidArgument)?;
             if self.hart(hart.id).is_some() {
@@ -68,22 +61,14 @@ impl Machine {
                 self.ignored_harts += 1;
             }
         }
-        self.timebase_hz = timebase
-            .filter(|frequency| *frequency > 0)
-            .ok_or(Error::InvalidArgument)?;
-        if self.harts.is_empty() {
-            Err(Error::InvalidArgument)
-        } else {
-            Ok(())
-        }
+        self.timebase_hz = timebase.filter(|frequency| *frequency > 0).ok_or(Error::InvalidArgument)?;
+        if self.harts.is_empty() { Err(Error::InvalidArgument) } else { Ok(()) }
     }
 
     fn read_memory(&mut self, tree: Fdt<'_>) -> Result<()> {
         let root = Place::root(tree);
-        for node in root
-            .node
-            .children()
-            .filter(|node| is_string(node, "device_type", "memory") && is_enabled(node))
+        for node in
+            root.node.children().filter(|node| is_string(node, "device_type", "memory") && is_enabled(node))
         {
             for region in root.child(node).regions() {
                 push(&mut self.memory, region)?;
@@ -93,8 +78,8 @@ impl Machine {
             return Err(Error::InvalidArgument);
         }
         for reservation in tree.memory_reservations() {
-            let region = region_of(reservation.address(), reservation.size())
-                .ok_or(Error::InvalidArgument)?;
+            let region =
+                region_of(reservation.address(), reservation.size()).ok_or(Error::InvalidArgument)?;
             push(&mut self.reserved, region)?;
         }
         if let Some(node) = tree.find_node("/reserved-memory") {
@@ -113,9 +98,7 @@ impl Machine {
             return Ok(());
         };
         if let Some(property) = chosen.property("bootargs") {
-            let arguments = property
-                .value_as::<&str>()
-                .map_err(|_| Error::InvalidArgument)?;
+            let arguments = property.value_as::<&str>().map_err(|_| Error::InvalidArgument)?;
             self.chosen.boot_arguments =
                 ArrayString::from(arguments).map_err(|_| Error::ArgumentListTooLong)?;
         }
@@ -127,9 +110,7 @@ impl Machine {
             self.chosen.initial_ram_disk = (size > 0).then_some(region);
         }
         if let Some(seed) = bytes_of(&chosen, "rng-seed") {
-            self.chosen
-                .rng_seed
-                .extend(seed.iter().copied().take(MAX_SEED));
+            self.chosen.rng_seed.extend(seed.iter().copied().take(MAX_SEED));
         }
         self.chosen.kaslr_seed = number_of(&chosen, "kaslr-seed");
         Ok(())
@@ -146,17 +127,12 @@ fn push<const N: usize>(list: &mut ArrayVec<Region, N>, region: Region) -> Resul
 fn read_hart(cpu: &FdtNode<'_>, address_cells: u32) -> Option<Hart> {
     let mut extensions = Extensions::empty();
     if let Some(names) = cpu.property("riscv,isa-extensions") {
-        let names = names
-            .value_as::<dtoolkit::FdtStringListIterator<'_>>()
-            .ok()?;
+        let names = names.value_as::<dtoolkit::FdtStringListIterator<'_>>().ok()?;
         extensions = names.map(Extensions::named).collect();
     } else if let Some(isa) = cpu.property("riscv,isa") {
         extensions = Extensions::from_isa_string(isa.value_as::<&str>().ok()?);
     }
-    let translation = match cpu
-        .property("mmu-type")
-        .map(|property| property.value_as::<&str>())
-    {
+    let translation = match cpu.property("mmu-type").map(|property| property.value_as::<&str>()) {
         Some(Ok("riscv,sv39")) => Translation::Sv39,
         Some(Ok("riscv,sv48")) => Translation::Sv48,
         Some(Ok("riscv,sv57")) => Translation::Sv57,
@@ -215,22 +191,16 @@ fn phandle_of(node: &FdtNode<'_>) -> Option<Phandle> {
 }
 
 fn is_string(node: &FdtNode<'_>, name: &str, value: &str) -> bool {
-    node.property(name)
-        .is_some_and(|property| property.value_as::<&str>() == Ok(value))
+    node.property(name).is_some_and(|property| property.value_as::<&str>() == Ok(value))
 }
 
 fn is_enabled(node: &FdtNode<'_>) -> bool {
-    node.property("status").is_none()
-        || is_string(node, "status", "okay")
-        || is_string(node, "status", "ok")
+    node.property("status").is_none() || is_string(node, "status", "okay") || is_string(node, "status", "ok")
 }
 
 fn region_of(start: u64, size: u64) -> Option<Region> {
     let start = PhysicalAddress::new(usize::try_from(start).ok()?);
-    let region = Region {
-        start,
-        size: usize::try_from(size).ok()?,
-    };
+    let region = Region { start, size: usize::try_from(size).ok()? };
     region.end().map(|_| region)
 }
 
@@ -248,15 +218,8 @@ struct Place<'p, 'a> {
 impl<'p, 'a> Place<'p, 'a> {
     fn root(tree: Fdt<'a>) -> Self {
         let node = tree.root();
-        let interrupt_parent =
-            number_of(&node, "interrupt-parent").map(|number| Phandle(number as u32));
-        Self {
-            node,
-            parent: None,
-            interrupt_parent,
-            output_path: output_path(tree),
-            depth: 0,
-        }
+        let interrupt_parent = number_of(&node, "interrupt-parent").map(|number| Phandle(number as u32));
+        Self { node, parent: None, interrupt_parent, output_path: output_path(tree), depth: 0 }
     }
 
     fn child<'q>(&'q self, node: FdtNode<'a>) -> Place<'q, 'a> {
@@ -266,13 +229,7 @@ impl<'p, 'a> Place<'p, 'a> {
             (first == node.name() || first == node.name_without_address()).then_some(rest)
         });
         let interrupt_parent = own.or(self.interrupt_parent);
-        Place {
-            node,
-            parent: Some(self),
-            interrupt_parent,
-            output_path,
-            depth: self.depth + 1,
-        }
+        Place { node, parent: Some(self), interrupt_parent, output_path, depth: self.depth + 1 }
     }
 
     fn address_cells(&self) -> u32 {
@@ -287,9 +244,8 @@ impl<'p, 'a> Place<'p, 'a> {
     fn regions(&self) -> impl Iterator<Item = Region> {
         let mut cells = Cells(bytes_of(&self.node, "reg").unwrap_or(&[]));
         let parent = self.parent;
-        let (address_cells, size_cells) = parent.map_or((0, 0), |parent| {
-            (parent.address_cells(), parent.size_cells())
-        });
+        let (address_cells, size_cells) =
+            parent.map_or((0, 0), |parent| (parent.address_cells(), parent.size_cells()));
         core::iter::from_fn(move || {
             if address_cells == 0 || cells.0.is_empty() {
                 return None;
@@ -385,19 +341,12 @@ impl Walk<'_> {
     }
 
     fn controllers(&mut self, place: &Place<'_, '_>) -> Result<()> {
-        if let (Some(phandle), Some(cells)) = (
-            phandle_of(&place.node),
-            number_of(&place.node, "#interrupt-cells"),
-        ) {
+        if let (Some(phandle), Some(cells)) =
+            (phandle_of(&place.node), number_of(&place.node, "#interrupt-cells"))
+        {
             let address_cells = number_of(&place.node, "#address-cells").unwrap_or(0) as u32;
-            let specifier = Specifier {
-                controller: phandle,
-                interrupt_cells: cells as u32,
-                address_cells,
-            };
-            self.controllers
-                .try_push(specifier)
-                .map_err(|_| Error::NoBufferSpace)?;
+            let specifier = Specifier { controller: phandle, interrupt_cells: cells as u32, address_cells };
+            self.controllers.try_push(specifier).map_err(|_| Error::NoBufferSpace)?;
         }
         if place.is(&["riscv,imsics"])
             && let Some(imsic) = self.imsic(place)
@@ -412,22 +361,12 @@ impl Walk<'_> {
         let mut cells = Cells(bytes_of(node, "interrupts-extended").unwrap_or(&[]));
         let entries = core::iter::from_fn(move || Some((Phandle(cells.next()?), cells.next()?)));
         let harts = &self.machine.harts;
-        let supervisor =
-            |(_, (_, interrupt)): &(u32, (Phandle, u32))| *interrupt == SUPERVISOR_EXTERNAL;
+        let supervisor = |(_, (_, interrupt)): &(u32, (Phandle, u32))| *interrupt == SUPERVISOR_EXTERNAL;
         // A corrupt list may name a hart again and again: no more than there is room for.
-        let found =
-            (0..)
-                .zip(entries)
-                .filter(supervisor)
-                .filter_map(move |(index, (phandle, _))| {
-                    let hart = harts
-                        .iter()
-                        .find(|hart| hart.interrupt_controller == phandle)?;
-                    Some(HartPlace {
-                        hart_id: hart.id,
-                        index,
-                    })
-                });
+        let found = (0..).zip(entries).filter(supervisor).filter_map(move |(index, (phandle, _))| {
+            let hart = harts.iter().find(|hart| hart.interrupt_controller == phandle)?;
+            Some(HartPlace { hart_id: hart.id, index })
+        });
         found.take(MAX_HARTS)
     }
 
@@ -470,10 +409,7 @@ impl Walk<'_> {
 
     /// Enters the device at `place` in the machine, if it is one that the kernel knows and there is room.
     fn device(&mut self, place: &Place<'_, '_>, registers: Region) {
-        let device = Device {
-            registers,
-            interrupt: self.interrupt(place),
-        };
+        let device = Device { registers, interrupt: self.interrupt(place) };
         if place.is(&["ns16550a", "ns16550", "snps,dw-apb-uart"]) {
             self.uart(place, device);
         } else if place.is(&["google,goldfish-rtc"]) {
@@ -509,11 +445,7 @@ impl Walk<'_> {
             clock_hz: number("clock-frequency").unwrap_or(0) as u32,
             baud: number("current-speed").unwrap_or(0) as u32,
             register_shift: number("reg-shift").unwrap_or(0).min(3) as u8,
-            access_width: if number("reg-io-width") == Some(4) {
-                4
-            } else {
-                1
-            },
+            access_width: if number("reg-io-width") == Some(4) { 4 } else { 1 },
         };
         if self.machine.uart.is_none() || place.output_path == Some("") {
             self.machine.uart = Some(uart);
@@ -523,30 +455,18 @@ impl Walk<'_> {
     fn plic(&mut self, place: &Place<'_, '_>, registers: Region) {
         let contexts = self
             .supervisor_targets(&place.node)
-            .map(|HartPlace { hart_id, index }| PlicContext {
-                hart_id,
-                context: index,
-            })
+            .map(|HartPlace { hart_id, index }| PlicContext { hart_id, context: index })
             .collect();
-        let (phandle, count) = (
-            phandle_of(&place.node),
-            number_of(&place.node, "riscv,ndev"),
-        );
+        let (phandle, count) = (phandle_of(&place.node), number_of(&place.node, "riscv,ndev"));
         if let (Some(phandle), Some(1..=1023)) = (phandle, count) {
             let source_count = count.unwrap_or(0) as u32;
             // A controller too many leaves the devices behind it without interrupts, as if it were absent.
-            let _ = self.machine.plics.try_push(Plic {
-                phandle,
-                registers,
-                source_count,
-                contexts,
-            });
+            let _ = self.machine.plics.try_push(Plic { phandle, registers, source_count, contexts });
         }
     }
 
     fn aplic(&mut self, place: &Place<'_, '_>, registers: Region) {
-        let targets: ArrayVec<HartPlace, MAX_HARTS> =
-            self.supervisor_targets(&place.node).collect();
+        let targets: ArrayVec<HartPlace, MAX_HARTS> = self.supervisor_targets(&place.node).collect();
         let parent = number_of(&place.node, "msi-parent").map(|number| Phandle(number as u32));
         let imsic = self.machine.imsic.as_ref().map(|imsic| imsic.phandle);
         let delivery = match parent {
@@ -556,25 +476,16 @@ impl Walk<'_> {
             None if targets.is_empty() => return,
             None => Delivery::Direct(targets),
         };
-        let (phandle, count) = (
-            phandle_of(&place.node),
-            number_of(&place.node, "riscv,num-sources"),
-        );
+        let (phandle, count) = (phandle_of(&place.node), number_of(&place.node, "riscv,num-sources"));
         if let (Some(phandle), Some(1..=1023)) = (phandle, count) {
             let source_count = count.unwrap_or(0) as u32;
             // As for the PLIC.
-            let _ = self.machine.aplics.try_push(Aplic {
-                phandle,
-                registers,
-                source_count,
-                delivery,
-            });
+            let _ = self.machine.aplics.try_push(Aplic { phandle, registers, source_count, delivery });
         }
     }
 
     fn pci_host(&self, place: &Place<'_, '_>, ecam: Region) -> Option<PciHost> {
-        let mut buses =
-            Cells(bytes_of(&place.node, "bus-range").unwrap_or(&[0, 0, 0, 0, 0, 0, 0, 255]));
+        let mut buses = Cells(bytes_of(&place.node, "bus-range").unwrap_or(&[0, 0, 0, 0, 0, 0, 0, 255]));
         let (first_bus, last_bus) = (buses.next()?, buses.next()?);
         let mut host = PciHost {
             ecam,
@@ -597,13 +508,7 @@ impl Walk<'_> {
                 _ => continue,
             };
             let region = region_of(parent.translate(there, size)?, size)?;
-            host.windows
-                .try_push(PciWindow {
-                    space,
-                    bus_address,
-                    region,
-                })
-                .ok()?;
+            host.windows.try_push(PciWindow { space, bus_address, region }).ok()?;
         }
         self.pci_interrupts(place, &mut host);
         Some(host)
@@ -620,20 +525,14 @@ impl Walk<'_> {
             (0..specifier.address_cells).try_for_each(|_| cells.next().map(|_| ()))?;
             let interrupt = read_specifier(&specifier, &mut cells)?;
             host.interrupts
-                .try_push(PciInterrupt {
-                    function,
-                    pin: u8::try_from(pin).ok()?,
-                    interrupt,
-                })
+                .try_push(PciInterrupt { function, pin: u8::try_from(pin).ok()?, interrupt })
                 .ok()?;
         }
         Some(())
     }
 
     fn specifier(&self, controller: Phandle) -> Option<&Specifier> {
-        self.controllers
-            .iter()
-            .find(|specifier| specifier.controller == controller)
+        self.controllers.iter().find(|specifier| specifier.controller == controller)
     }
 
     /// The first interrupt of the node.
@@ -653,21 +552,13 @@ impl Walk<'_> {
             let offset = number("offset").unwrap_or(0);
             let off = place.is(&["syscon-poweroff"]);
             // The first of each kind is enough.
-            let _ = self.writes.try_push(PendingWrite {
-                device: Phandle(device as u32),
-                offset,
-                value,
-                off,
-            });
+            let _ = self.writes.try_push(PendingWrite { device: Phandle(device as u32), offset, value, off });
         }
     }
 
     fn resolve_writes(&mut self) {
         for write in &self.writes {
-            let Some((_, registers)) = self
-                .syscons
-                .iter()
-                .find(|(phandle, _)| *phandle == write.device)
+            let Some((_, registers)) = self.syscons.iter().find(|(phandle, _)| *phandle == write.device)
             else {
                 continue;
             };
@@ -675,16 +566,8 @@ impl Walk<'_> {
             if !offset.is_multiple_of(4) || offset.saturating_add(4) > registers.size {
                 continue;
             }
-            let target = if write.off {
-                &mut self.machine.poweroff
-            } else {
-                &mut self.machine.reboot
-            };
-            target.get_or_insert(RegisterWrite {
-                registers: *registers,
-                offset,
-                value: write.value as u32,
-            });
+            let target = if write.off { &mut self.machine.poweroff } else { &mut self.machine.reboot };
+            target.get_or_insert(RegisterWrite { registers: *registers, offset, value: write.value as u32 });
         }
     }
 }
@@ -702,9 +585,5 @@ fn read_specifier(specifier: &Specifier, cells: &mut Cells<'_>) -> Option<Interr
         },
         _ => return None,
     };
-    (source > 0).then_some(Interrupt {
-        controller: specifier.controller,
-        source,
-        trigger,
-    })
+    (source > 0).then_some(Interrupt { controller: specifier.controller, source, trigger })
 }

@@ -43,11 +43,7 @@ impl DmaBlock {
         let region = pages.region();
         // SAFETY: the pages are RAM that belongs to the block alone, which never gives a reference to its bytes.
         let memory = unsafe { Registers::new(region) };
-        Self {
-            memory,
-            address: region.start,
-            _pages: Box::new(pages),
-        }
+        Self { memory, address: region.start, _pages: Box::new(pages) }
     }
 
     /// Where the device finds it.
@@ -120,11 +116,7 @@ impl BlockBuffer {
     pub fn new(block: DmaBlock, length: usize, access: DeviceAccess) -> Self {
         let length = length.clamp(1, block.size());
         let length = u32::try_from(length).unwrap_or(u32::MAX);
-        let segments = [Segment {
-            address: block.address(),
-            length,
-            access,
-        }];
+        let segments = [Segment { address: block.address(), length, access }];
         Self { block, segments }
     }
 
@@ -188,10 +180,7 @@ pub(crate) mod fake {
         fn drop(&mut self) {
             let words = crate::mmio::fake::device_view(self.region);
             (0..self.region.size).for_each(|offset| words.write8(offset, FREED));
-            self.live
-                .lock()
-                .expect("no panic inside")
-                .remove(&self.region.start.value());
+            self.live.lock().expect("no panic inside").remove(&self.region.start.value());
         }
     }
 
@@ -205,18 +194,9 @@ pub(crate) mod fake {
     impl DmaMemory for FakeMemory {
         fn allocate(&self, pages: usize) -> Result<DmaBlock> {
             let first = NEXT_PAGE.fetch_add(pages, Ordering::Relaxed);
-            let region = Region {
-                start: PhysicalAddress::from_page_number(first),
-                size: pages * PAGE_SIZE,
-            };
-            self.live
-                .lock()
-                .expect("no panic inside")
-                .insert(region.start.value(), region.size);
-            Ok(DmaBlock::new(FakePages {
-                region,
-                live: self.live.clone(),
-            }))
+            let region = Region { start: PhysicalAddress::from_page_number(first), size: pages * PAGE_SIZE };
+            self.live.lock().expect("no panic inside").insert(region.start.value(), region.size);
+            Ok(DmaBlock::new(FakePages { region, live: self.live.clone() }))
         }
     }
 
@@ -229,24 +209,15 @@ pub(crate) mod fake {
     impl Chain {
         /// `reads` bytes for the device to read, then a piece for it to write for each of `writes`.
         pub(crate) fn new(memory: &FakeMemory, reads: &[u8], writes: &[u32]) -> Self {
-            let mut chain = Self {
-                blocks: Vec::new(),
-                segments: Vec::new(),
-            };
+            let mut chain = Self { blocks: Vec::new(), segments: Vec::new() };
             let read = (!reads.is_empty()).then_some((reads.len() as u32, DeviceAccess::Reads));
-            for (length, access) in read
-                .into_iter()
-                .chain(writes.iter().map(|l| (*l, DeviceAccess::Writes)))
+            for (length, access) in read.into_iter().chain(writes.iter().map(|l| (*l, DeviceAccess::Writes)))
             {
                 let block = memory.allocate(1).expect("plenty");
                 if access == DeviceAccess::Reads {
                     block.bytes().copy_from(reads);
                 }
-                chain.segments.push(Segment {
-                    address: block.address(),
-                    length,
-                    access,
-                });
+                chain.segments.push(Segment { address: block.address(), length, access });
                 chain.blocks.push(block);
             }
             chain

@@ -111,33 +111,16 @@ impl FakeDevice {
             stopped: false,
         };
         let (changed, interrupt) = (Condvar::new(), OnceLock::new());
-        let shared = Arc::new(Shared {
-            kind,
-            live,
-            state: Mutex::new(state),
-            changed,
-            interrupt,
-        });
+        let shared = Arc::new(Shared { kind, live, state: Mutex::new(state), changed, interrupt });
         let (runner, hart) = (shared.clone(), shared.clone());
-        let threads = [
-            std::thread::spawn(move || run(&runner)),
-            std::thread::spawn(move || take_interrupts(&hart)),
-        ];
-        (
-            FakeDevice {
-                shared: shared.clone(),
-                threads,
-            },
-            FakeTransport { shared },
-        )
+        let threads =
+            [std::thread::spawn(move || run(&runner)), std::thread::spawn(move || take_interrupts(&hart))];
+        (FakeDevice { shared: shared.clone(), threads }, FakeTransport { shared })
     }
 
     /// What happens when it interrupts.
     pub(crate) fn connect(&self, interrupt: impl Fn() + Send + Sync + 'static) {
-        assert!(
-            self.shared.interrupt.set(Box::new(interrupt)).is_ok(),
-            "connected twice"
-        );
+        assert!(self.shared.interrupt.set(Box::new(interrupt)).is_ok(), "connected twice");
     }
 
     pub(crate) fn set_behaviour(&self, behaviour: Behaviour) {
@@ -185,10 +168,7 @@ fn run(shared: &Shared) {
             if state.queue.is_none() {
                 continue;
             }
-            assert!(
-                state.status.contains(Status::DRIVER_OK),
-                "used before it was ready"
-            );
+            assert!(state.status.contains(Status::DRIVER_OK), "used before it was ready");
             take_available(shared, &mut state);
         }
         while serve_one(shared) {}
@@ -224,27 +204,14 @@ fn take_interrupts(shared: &Shared) {
 fn view(shared: &Shared, address: u64, length: usize) -> Registers {
     let start = address as usize;
     let live = shared.live.lock().expect("nobody panics inside");
-    let (from, size) = live
-        .range(..=start)
-        .next_back()
-        .expect("memory that is in use");
-    assert!(
-        start + length <= from + size,
-        "{address:#x} + {length} is not in use"
-    );
-    device_view(Region {
-        start: PhysicalAddress::new(start),
-        size: length,
-    })
+    let (from, size) = live.range(..=start).next_back().expect("memory that is in use");
+    assert!(start + length <= from + size, "{address:#x} + {length} is not in use");
+    device_view(Region { start: PhysicalAddress::new(start), size: length })
 }
 
 fn rings(shared: &Shared, queue: &QueueAddresses) -> [Registers; 3] {
     let size = queue.size as usize;
-    let parts = [
-        (queue.descriptors, 16 * size),
-        (queue.available, 6 + 2 * size),
-        (queue.used, 6 + 8 * size),
-    ];
+    let parts = [(queue.descriptors, 16 * size), (queue.available, 6 + 2 * size), (queue.used, 6 + 8 * size)];
     parts.map(|(address, length)| view(shared, address.value() as u64, length))
 }
 
@@ -264,11 +231,7 @@ fn read_chain(descriptors: &Registers, size: u16, head: u16) -> Vec<Piece> {
             writable || pieces.iter().all(|piece: &Piece| !piece.writable),
             "to be read after to be written"
         );
-        pieces.push(Piece {
-            address,
-            length,
-            writable,
-        });
+        pieces.push(Piece { address, length, writable });
         if flags & 1 == 0 {
             return pieces;
         }
@@ -282,10 +245,7 @@ fn take_available(shared: &Shared, state: &mut State) {
     loop {
         let index = available.read16(2);
         fence(Ordering::SeqCst);
-        assert!(
-            index.wrapping_sub(state.seen) <= queue.size,
-            "more offered than there is room for"
-        );
+        assert!(index.wrapping_sub(state.seen) <= queue.size, "more offered than there is room for");
         while state.seen != index {
             let head = available.read16(4 + 2 * (state.seen % queue.size) as usize);
             assert!(
@@ -323,11 +283,7 @@ fn serve_one(shared: &Shared) -> bool {
         Behaviour::InOrder | Behaviour::Lying => state.in_flight.remove(0),
         Behaviour::NewestFirst => state.in_flight.pop().expect("not empty"),
     };
-    assert_eq!(
-        read_chain(&descriptors, queue.size, request.head),
-        request.pieces,
-        "changed in flight"
-    );
+    assert_eq!(read_chain(&descriptors, queue.size, request.head), request.pieces, "changed in flight");
     state.served += 1;
     let mut answer = state.served as u8;
     let mut written = 0;
@@ -343,11 +299,7 @@ fn serve_one(shared: &Shared) -> bool {
             answer = memory.read8(0);
         }
     }
-    let id = if state.behaviour == Behaviour::Lying {
-        0xffff
-    } else {
-        u32::from(request.head)
-    };
+    let id = if state.behaviour == Behaviour::Lying { 0xffff } else { u32::from(request.head) };
     let entry = 4 + 8 * (state.used % queue.size) as usize;
     used.write32(entry, id);
     used.write32(entry + 4, written);
@@ -384,13 +336,8 @@ impl Transport for FakeTransport {
 
     fn accept_features(&self, features: Features) {
         let mut state = self.shared.state();
-        assert!(
-            state.status.contains(Status::DRIVER) && !state.status.contains(Status::FEATURES_OK)
-        );
-        assert!(
-            self.shared.kind.features.contains(features),
-            "a feature that was not offered"
-        );
+        assert!(state.status.contains(Status::DRIVER) && !state.status.contains(Status::FEATURES_OK));
+        assert!(self.shared.kind.features.contains(features), "a feature that was not offered");
         state.accepted = features;
     }
 
@@ -414,49 +361,29 @@ impl Transport for FakeTransport {
         }
         assert!(status.contains(state.status), "bits are only added");
         if status.contains(Status::DRIVER_OK) && !self.shared.kind.legacy {
-            assert!(
-                state.status.contains(Status::FEATURES_OK),
-                "ready before the features were agreed on"
-            );
+            assert!(state.status.contains(Status::FEATURES_OK), "ready before the features were agreed on");
         }
-        let refused = if self.shared.kind.agreeable {
-            Status::empty()
-        } else {
-            Status::FEATURES_OK
-        };
+        let refused = if self.shared.kind.agreeable { Status::empty() } else { Status::FEATURES_OK };
         state.status = status - refused;
     }
 
     fn max_queue_size(&self, queue: u16) -> u16 {
-        if queue == 0 {
-            self.shared.kind.queue_size
-        } else {
-            0
-        }
+        if queue == 0 { self.shared.kind.queue_size } else { 0 }
     }
 
     fn start_queue(&self, queue: u16, addresses: &QueueAddresses) -> Result<()> {
         assert_eq!(queue, 0);
         assert!(addresses.size.is_power_of_two() && addresses.size <= self.shared.kind.queue_size);
         let mut state = self.shared.state();
-        assert!(
-            !state.status.contains(Status::DRIVER_OK),
-            "a queue after the start"
-        );
+        assert!(!state.status.contains(Status::DRIVER_OK), "a queue after the start");
         if state.queue.is_some() {
             return Err(Error::Busy);
         }
         if self.shared.kind.legacy {
             let size = addresses.size as usize;
             let available = addresses.descriptors + 16 * size;
-            let used = (available + 6 + 2 * size)
-                .align_up(4096)
-                .expect("far from the end");
-            assert_eq!(
-                (addresses.available, addresses.used),
-                (available, used),
-                "the legacy layout"
-            );
+            let used = (available + 6 + 2 * size).align_up(4096).expect("far from the end");
+            assert_eq!((addresses.available, addresses.used), (available, used), "the legacy layout");
         }
         state.queue = Some(*addresses);
         Ok(())
@@ -471,11 +398,7 @@ impl Transport for FakeTransport {
     }
 
     fn acknowledge_interrupt(&self) -> Cause {
-        if core::mem::take(&mut self.shared.state().interrupt) {
-            Cause::QUEUE
-        } else {
-            Cause::empty()
-        }
+        if core::mem::take(&mut self.shared.state().interrupt) { Cause::QUEUE } else { Cause::empty() }
     }
 
     fn configuration_byte(&self, _offset: usize) -> u8 {

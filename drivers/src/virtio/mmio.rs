@@ -90,12 +90,10 @@ impl Transport for MmioTransport {
 
     fn accept_features(&self, features: Features) {
         self.registers.write32(DRIVER_FEATURES_SELECT, 0);
-        self.registers
-            .write32(DRIVER_FEATURES, features.bits() as u32);
+        self.registers.write32(DRIVER_FEATURES, features.bits() as u32);
         if !self.legacy {
             self.registers.write32(DRIVER_FEATURES_SELECT, 1);
-            self.registers
-                .write32(DRIVER_FEATURES, (features.bits() >> 32) as u32);
+            self.registers.write32(DRIVER_FEATURES, (features.bits() >> 32) as u32);
         }
     }
 
@@ -115,11 +113,7 @@ impl Transport for MmioTransport {
     fn start_queue(&self, queue: u16, addresses: &QueueAddresses) -> Result<()> {
         let registers = &self.registers;
         registers.write32(QUEUE_SELECT, u32::from(queue));
-        let busy = if self.legacy {
-            LEGACY_QUEUE_PAGE
-        } else {
-            QUEUE_READY
-        };
+        let busy = if self.legacy { LEGACY_QUEUE_PAGE } else { QUEUE_READY };
         if registers.read32(busy) != 0 {
             return Err(Error::Busy);
         }
@@ -153,19 +147,11 @@ impl Transport for MmioTransport {
 
     fn configuration_byte(&self, offset: usize) -> u8 {
         let offset = CONFIGURATION.saturating_add(offset);
-        if offset < self.registers.size() {
-            self.registers.read8(offset)
-        } else {
-            0
-        }
+        if offset < self.registers.size() { self.registers.read8(offset) } else { 0 }
     }
 
     fn configuration_generation(&self) -> u32 {
-        if self.legacy {
-            0
-        } else {
-            self.registers.read32(CONFIGURATION_GENERATION)
-        }
+        if self.legacy { 0 } else { self.registers.read32(CONFIGURATION_GENERATION) }
     }
 }
 
@@ -186,72 +172,37 @@ mod tests {
     fn addresses() -> QueueAddresses {
         let address = |value| PhysicalAddress::new(value);
         let (descriptors, available) = (address(0x1_8000_0000), address(0x1_8000_0100));
-        QueueAddresses {
-            size: 16,
-            descriptors,
-            available,
-            used: address(0x1_8000_1000),
-        }
+        QueueAddresses { size: 16, descriptors, available, used: address(0x1_8000_1000) }
     }
 
     #[test]
     fn slots_are_told_apart() {
-        assert_eq!(
-            MmioTransport::over(fake::registers(0x1000)).unwrap_err(),
-            Error::NoDevice
-        );
-        assert_eq!(
-            MmioTransport::over(slot(3, 4)).unwrap_err(),
-            Error::NotSupported
-        );
+        assert_eq!(MmioTransport::over(fake::registers(0x1000)).unwrap_err(), Error::NoDevice);
+        assert_eq!(MmioTransport::over(slot(3, 4)).unwrap_err(), Error::NotSupported);
         assert!(MmioTransport::over(slot(1, 0)).expect("virtio").is_none());
-        assert!(
-            MmioTransport::over(slot(1, 4))
-                .expect("virtio")
-                .expect("a device")
-                .is_legacy()
-        );
+        assert!(MmioTransport::over(slot(1, 4)).expect("virtio").expect("a device").is_legacy());
     }
 
     #[test]
     fn a_legacy_queue_is_a_page_number() {
         let registers = slot(1, 4);
-        let transport = MmioTransport::over(registers)
-            .expect("virtio")
-            .expect("a device");
+        let transport = MmioTransport::over(registers).expect("virtio").expect("a device");
         transport.start_queue(1, &addresses()).expect("free");
-        let written = [
-            QUEUE_SELECT,
-            QUEUE_SIZE,
-            LEGACY_PAGE_SIZE,
-            LEGACY_QUEUE_ALIGN,
-            LEGACY_QUEUE_PAGE,
-        ];
-        assert_eq!(
-            written.map(|register| registers.read32(register)),
-            [1, 16, 4096, 4096, 0x18_0000]
-        );
+        let written = [QUEUE_SELECT, QUEUE_SIZE, LEGACY_PAGE_SIZE, LEGACY_QUEUE_ALIGN, LEGACY_QUEUE_PAGE];
+        assert_eq!(written.map(|register| registers.read32(register)), [1, 16, 4096, 4096, 0x18_0000]);
         assert_eq!(transport.start_queue(1, &addresses()), Err(Error::Busy));
     }
 
     #[test]
     fn a_modern_queue_is_three_addresses() {
         let registers = slot(2, 4);
-        let transport = MmioTransport::over(registers)
-            .expect("virtio")
-            .expect("a device");
+        let transport = MmioTransport::over(registers).expect("virtio").expect("a device");
         transport.start_queue(0, &addresses()).expect("free");
-        let written = [0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, QUEUE_READY]
-            .map(|register| registers.read32(register));
+        let written =
+            [0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, QUEUE_READY].map(|register| registers.read32(register));
         assert_eq!(written, [0x8000_0000, 1, 0x8000_0100, 1, 0x8000_1000, 1, 1]);
         registers.write8(0x105, 7);
-        assert_eq!(
-            (
-                transport.configuration_byte(5),
-                transport.configuration_byte(usize::MAX)
-            ),
-            (7, 0)
-        );
+        assert_eq!((transport.configuration_byte(5), transport.configuration_byte(usize::MAX)), (7, 0));
         registers.write32(INTERRUPT_STATUS, 1);
         assert_eq!(transport.acknowledge_interrupt(), Cause::QUEUE);
         assert_eq!(registers.read32(INTERRUPT_ACKNOWLEDGE), 1);

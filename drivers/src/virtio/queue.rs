@@ -122,14 +122,8 @@ impl<B: DmaBuffer> Queue<B> {
         // The legacy interface wants the used ring on the next page; the modern one does not mind.
         let used_offset = (available_offset + 6 + 2 * count).next_multiple_of(PAGE_SIZE);
         let end = used_offset + 6 + USED_ENTRY_SIZE * count;
-        let slot = || Slot {
-            state: State::Free,
-            buffer: None,
-            waker: None,
-            length: 0,
-            writable: 0,
-            written: 0,
-        };
+        let slot =
+            || Slot { state: State::Free, buffer: None, waker: None, length: 0, writable: 0, written: 0 };
         let rings = Rings {
             slots: core::iter::repeat_with(slot).take(count).collect(),
             next: (1..=size).collect::<Vec<_>>().into_boxed_slice(),
@@ -154,16 +148,8 @@ impl<B: DmaBuffer> Queue<B> {
     /// Where the device finds the queue.
     pub(crate) fn addresses(&self) -> QueueAddresses {
         let descriptors = self.memory.address();
-        let (available, used) = (
-            descriptors + self.available_offset,
-            descriptors + self.used_offset,
-        );
-        QueueAddresses {
-            size: self.size,
-            descriptors,
-            available,
-            used,
-        }
+        let (available, used) = (descriptors + self.available_offset, descriptors + self.used_offset);
+        QueueAddresses { size: self.size, descriptors, available, used }
     }
 
     /// Woken whenever descriptors become free, and when the queue breaks.
@@ -179,13 +165,8 @@ impl<B: DmaBuffer> Queue<B> {
     pub(crate) fn try_submit(&self, buffer: &mut Option<B>) -> Result<Option<u16>> {
         let segments = buffer.as_ref().ok_or(Error::InvalidArgument)?.segments();
         let count = segments.len();
-        let read_first =
-            segments.is_sorted_by_key(|segment| segment.access == DeviceAccess::Writes);
-        if count == 0
-            || count > self.size as usize
-            || !read_first
-            || segments.iter().any(|s| s.length == 0)
-        {
+        let read_first = segments.is_sorted_by_key(|segment| segment.access == DeviceAccess::Writes);
+        if count == 0 || count > self.size as usize || !read_first || segments.iter().any(|s| s.length == 0) {
             return Err(Error::InvalidArgument);
         }
         let mut rings = self.rings.lock();
@@ -264,10 +245,9 @@ impl<B: DmaBuffer> Queue<B> {
                 more = self.has_used(&rings);
                 if !more && self.event_index {
                     // Tell me of the next one; and look again, as it may have come before that was said.
-                    self.memory.words().write16(
-                        self.available_offset + 4 + 2 * self.size as usize,
-                        rings.used,
-                    );
+                    self.memory
+                        .words()
+                        .write16(self.available_offset + 4 + 2 * self.size as usize, rings.used);
                     barrier();
                     more = self.has_used(&rings);
                 }
@@ -302,15 +282,9 @@ impl<B: DmaBuffer> Queue<B> {
             State::InFlight => {
                 slot.state = State::Done;
                 slot.written = written.min(slot.writable);
-                Collected {
-                    waker: slot.waker.take(),
-                    buffer: None,
-                }
+                Collected { waker: slot.waker.take(), buffer: None }
             }
-            State::Abandoned => Collected {
-                waker: None,
-                buffer: rings.release(head as u16),
-            },
+            State::Abandoned => Collected { waker: None, buffer: rings.release(head as u16) },
             State::Free | State::Done => return Err(Error::Protocol),
         };
         rings.used = rings.used.wrapping_add(1);
@@ -374,10 +348,7 @@ pub(crate) struct Flight<'a, B: DmaBuffer> {
 impl<'a, B: DmaBuffer> Flight<'a, B> {
     /// The future of the request in this slot, which [`Queue::try_submit`] gave.
     pub(crate) fn new(queue: &'a Queue<B>, slot: u16) -> Self {
-        Self {
-            queue,
-            slot: Some(slot),
-        }
+        Self { queue, slot: Some(slot) }
     }
 }
 
@@ -395,11 +366,7 @@ impl<B: DmaBuffer> Future for Flight<'_, B> {
             drop(rings);
             self.slot = None;
             self.queue.room.wake_all();
-            return Poll::Ready(
-                buffer
-                    .map(|buffer| Completion { buffer, written })
-                    .ok_or(Error::Protocol),
-            );
+            return Poll::Ready(buffer.map(|buffer| Completion { buffer, written }).ok_or(Error::Protocol));
         }
         if broken {
             slot.state = State::Abandoned;

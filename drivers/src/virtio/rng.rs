@@ -27,11 +27,7 @@ impl<T: Transport> VirtioRng<T> {
             return Err(Error::NoDevice);
         }
         let device = VirtioDevice::start(transport, Features::empty(), QUEUE, &*memory)?;
-        Ok(Self {
-            device,
-            memory,
-            page: Mutex::new(None),
-        })
+        Ok(Self { device, memory, page: Mutex::new(None) })
     }
 
     /// Fills `bytes` with what the device gives. Callers take turns.

@@ -12,21 +12,9 @@ use std::task::Wake;
 use std::thread::Thread;
 use std::vec;
 
-const MODERN: Kind = Kind {
-    legacy: false,
-    features: Features::VERSION_1,
-    queue_size: 8,
-    agreeable: true,
-};
-const LEGACY: Kind = Kind {
-    legacy: true,
-    features: Features::empty(),
-    ..MODERN
-};
-const EVENTS: Kind = Kind {
-    features: Features::VERSION_1.union(Features::EVENT_INDEX),
-    ..MODERN
-};
+const MODERN: Kind = Kind { legacy: false, features: Features::VERSION_1, queue_size: 8, agreeable: true };
+const LEGACY: Kind = Kind { legacy: true, features: Features::empty(), ..MODERN };
+const EVENTS: Kind = Kind { features: Features::VERSION_1.union(Features::EVENT_INDEX), ..MODERN };
 
 struct Unpark(Thread);
 
@@ -52,8 +40,7 @@ type Device = VirtioDevice<FakeTransport, Chain>;
 fn start(kind: Kind, behaviour: Behaviour, memory: &FakeMemory) -> (FakeDevice, Arc<Device>) {
     let (fake, transport) = FakeDevice::new(kind, behaviour, memory.live.clone());
     let queues = QueueCount { count: 1, size: 8 };
-    let device =
-        Arc::new(Device::start(transport, Features::empty(), queues, memory).expect("starts"));
+    let device = Arc::new(Device::start(transport, Features::empty(), queues, memory).expect("starts"));
     let weak = Arc::downgrade(&device);
     fake.connect(move || {
         weak.upgrade().map(|device| device.on_interrupt());
@@ -80,17 +67,10 @@ fn random_bytes_come_through_every_kind_of_device() {
         });
         let mut bytes = vec![0; 10_000];
         block_on(rng.fill(&mut bytes)).expect("filled");
-        assert!(
-            bytes[..4096].iter().all(|byte| *byte == 1)
-                && bytes[8192..].iter().all(|byte| *byte == 3)
-        );
+        assert!(bytes[..4096].iter().all(|byte| *byte == 1) && bytes[8192..].iter().all(|byte| *byte == 3));
         block_on(rng.fill(&mut bytes[..7])).expect("filled");
         assert_eq!(bytes[..8], [4, 4, 4, 4, 4, 4, 4, 1]);
-        assert_eq!(
-            memory.blocks(),
-            2,
-            "the queue's and one page, again and again"
-        );
+        assert_eq!(memory.blocks(), 2, "the queue's and one page, again and again");
         // The interrupt's thread may be the last to have it.
         eventually(|| Arc::strong_count(&rng) == 1);
         drop(rng);
@@ -101,11 +81,9 @@ fn random_bytes_come_through_every_kind_of_device() {
 
 #[test]
 fn many_requests_share_a_small_queue() {
-    for (kind, behaviour) in [
-        (MODERN, Behaviour::NewestFirst),
-        (EVENTS, Behaviour::InOrder),
-        (LEGACY, Behaviour::InOrder),
-    ] {
+    for (kind, behaviour) in
+        [(MODERN, Behaviour::NewestFirst), (EVENTS, Behaviour::InOrder), (LEGACY, Behaviour::InOrder)]
+    {
         let memory = FakeMemory::default();
         let (fake, device) = start(kind, behaviour, &memory);
         std::thread::scope(|scope| {
@@ -128,10 +106,7 @@ fn many_requests_share_a_small_queue() {
             }
         });
         let (interrupts, notifications) = fake.counts();
-        assert!(
-            interrupts <= 800 && notifications <= 800,
-            "{interrupts} {notifications}"
-        );
+        assert!(interrupts <= 800 && notifications <= 800, "{interrupts} {notifications}");
         eventually(|| Arc::strong_count(&device) == 1);
         drop(device);
         assert_eq!(memory.blocks(), 0);
@@ -145,31 +120,17 @@ fn an_abandoned_request_keeps_its_memory_until_the_device_is_done() {
     let (fake, device) = start(MODERN, Behaviour::Holding, &memory);
     {
         let mut future = pin!(device.transfer(0, Chain::new(&memory, &[1], &[32])));
-        assert!(
-            future
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         eventually(|| fake.in_flight() == 1);
     }
-    assert_eq!(
-        memory.blocks(),
-        3,
-        "the queue's, and the two that the device still has"
-    );
+    assert_eq!(memory.blocks(), 3, "the queue's, and the two that the device still has");
     fake.set_behaviour(Behaviour::InOrder);
     eventually(|| memory.blocks() == 1);
     block_on(device.transfer(0, Chain::new(&memory, &[2], &[32]))).expect("goes on");
     fake.set_behaviour(Behaviour::Holding);
     {
         let mut future = pin!(device.transfer(0, Chain::new(&memory, &[3], &[32])));
-        assert!(
-            future
-                .as_mut()
-                .poll(&mut Context::from_waker(Waker::noop()))
-                .is_pending()
-        );
+        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         eventually(|| fake.in_flight() == 1);
     }
     eventually(|| Arc::strong_count(&device) == 1);
@@ -196,10 +157,7 @@ fn a_request_without_room_waits_and_can_be_taken_back() {
     assert_eq!(block_on(first).expect("served").written, 7);
     assert_eq!(block_on(third).expect("served").written, 1);
     let too_long = Chain::new(&memory, &[1], &[1; 8]);
-    assert_eq!(
-        block_on(device.transfer(0, too_long)).err(),
-        Some(Error::InvalidArgument)
-    );
+    assert_eq!(block_on(device.transfer(0, too_long)).err(), Some(Error::InvalidArgument));
     assert_eq!(
         block_on(device.transfer(0, Chain::new(&memory, &[], &[]))).err(),
         Some(Error::InvalidArgument)
@@ -232,36 +190,15 @@ fn a_lying_device_fails_requests_and_frees_nothing_early() {
 #[test]
 fn a_device_that_cannot_be_started_is_left_alone() {
     let wrong = [
-        (
-            Kind {
-                agreeable: false,
-                ..MODERN
-            },
-            Error::NotSupported,
-        ),
-        (
-            Kind {
-                features: Features::empty(),
-                ..MODERN
-            },
-            Error::NotSupported,
-        ),
-        (
-            Kind {
-                queue_size: 0,
-                ..MODERN
-            },
-            Error::NoDevice,
-        ),
+        (Kind { agreeable: false, ..MODERN }, Error::NotSupported),
+        (Kind { features: Features::empty(), ..MODERN }, Error::NotSupported),
+        (Kind { queue_size: 0, ..MODERN }, Error::NoDevice),
     ];
     for (kind, error) in wrong {
         let memory = FakeMemory::default();
         let (fake, transport) = FakeDevice::new(kind, Behaviour::InOrder, memory.live.clone());
         let queues = QueueCount { count: 1, size: 8 };
-        assert_eq!(
-            Device::start(transport, Features::empty(), queues, &memory).err(),
-            Some(error)
-        );
+        assert_eq!(Device::start(transport, Features::empty(), queues, &memory).err(), Some(error));
         assert_eq!(memory.blocks(), 0);
         fake.finish();
     }

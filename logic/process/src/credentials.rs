@@ -90,12 +90,7 @@ enum Power {
 impl Identity {
     /// All four the same.
     pub const fn all(id: u32) -> Identity {
-        Identity {
-            real: id,
-            effective: id,
-            saved: id,
-            filesystem: id,
-        }
+        Identity { real: id, effective: id, saved: id, filesystem: id }
     }
 
     fn owns(&self, id: u32) -> bool {
@@ -108,9 +103,7 @@ impl Identity {
         }
         match power {
             Power::Any => *self = Identity::all(id),
-            Power::Own if id == self.real || id == self.saved => {
-                (self.effective, self.filesystem) = (id, id)
-            }
+            Power::Own if id == self.real || id == self.saved => (self.effective, self.filesystem) = (id, id),
             Power::Own => return Err(Error::NotPermitted),
         }
         Ok(())
@@ -183,11 +176,7 @@ pub struct SetIds {
 impl Credentials {
     /// User 0, group 0, no further groups.
     pub const fn root() -> Credentials {
-        Credentials {
-            user: Identity::all(0),
-            group: Identity::all(0),
-            groups: Vec::new(),
-        }
+        Credentials { user: Identity::all(0), group: Identity::all(0), groups: Vec::new() }
     }
 
     /// Whether it may use `capability`.
@@ -199,11 +188,7 @@ impl Credentials {
     /// The capabilities in effect, as a bit set.
     #[inline]
     pub const fn effective_capabilities(&self) -> u64 {
-        if self.user.effective == 0 {
-            ALL_CAPABILITIES
-        } else {
-            0
-        }
+        if self.user.effective == 0 { ALL_CAPABILITIES } else { 0 }
     }
 
     /// Whether `capability` counts for access to files: it goes by the file system's user id.
@@ -222,11 +207,7 @@ impl Credentials {
     }
 
     fn power(&self, capability: Capability) -> Power {
-        if self.has(capability) {
-            Power::Any
-        } else {
-            Power::Own
-        }
+        if self.has(capability) { Power::Any } else { Power::Own }
     }
 
     /// `setuid`.
@@ -342,22 +323,16 @@ impl Credentials {
     /// caller's to allow.)
     pub fn may_signal(&self, target: &Credentials) -> bool {
         let senders = [self.user.effective, self.user.real];
-        senders
-            .iter()
-            .any(|id| *id == target.user.saved || *id == target.user.real)
+        senders.iter().any(|id| *id == target.user.saved || *id == target.user.real)
             || self.has(Capability::Kill)
     }
 
     /// Whether it may change the limits or the scheduling of a process with `target`'s credentials.
     pub fn may_limit(&self, target: &Credentials) -> bool {
         let user = [target.user.real, target.user.effective, target.user.saved];
-        let group = [
-            target.group.real,
-            target.group.effective,
-            target.group.saved,
-        ];
-        let same = user.iter().all(|id| *id == self.user.real)
-            && group.iter().all(|id| *id == self.group.real);
+        let group = [target.group.real, target.group.effective, target.group.saved];
+        let same =
+            user.iter().all(|id| *id == self.user.real) && group.iter().all(|id| *id == self.group.real);
         same || self.has(Capability::Resource)
     }
 }
@@ -367,26 +342,12 @@ mod tests {
     use super::*;
 
     fn user(real: u32, effective: u32, saved: u32) -> Credentials {
-        let identity = Identity {
-            real,
-            effective,
-            saved,
-            filesystem: effective,
-        };
-        Credentials {
-            user: identity,
-            group: identity,
-            groups: Vec::new(),
-        }
+        let identity = Identity { real, effective, saved, filesystem: effective };
+        Credentials { user: identity, group: identity, groups: Vec::new() }
     }
 
     fn ids(credentials: &Credentials) -> [u32; 4] {
-        let Identity {
-            real,
-            effective,
-            saved,
-            filesystem,
-        } = credentials.user;
+        let Identity { real, effective, saved, filesystem } = credentials.user;
         [real, effective, saved, filesystem]
     }
 
@@ -406,25 +367,15 @@ mod tests {
     #[test]
     fn setreuid_updates_the_saved_id_as_linux_does() {
         let mut credentials = user(1000, 2000, 2000);
-        credentials
-            .set_real_effective_user(UNCHANGED, 1000)
-            .unwrap();
+        credentials.set_real_effective_user(UNCHANGED, 1000).unwrap();
         assert_eq!(ids(&credentials), [1000, 1000, 2000, 1000]);
-        credentials
-            .set_real_effective_user(UNCHANGED, 2000)
-            .unwrap();
+        credentials.set_real_effective_user(UNCHANGED, 2000).unwrap();
         assert_eq!(ids(&credentials), [1000, 2000, 2000, 2000]);
         credentials.set_real_effective_user(2000, 1000).unwrap();
         assert_eq!(ids(&credentials), [2000, 1000, 1000, 1000]);
-        assert_eq!(
-            credentials.set_real_effective_user(3000, UNCHANGED),
-            Err(Error::NotPermitted)
-        );
+        assert_eq!(credentials.set_real_effective_user(3000, UNCHANGED), Err(Error::NotPermitted));
         let mut saved_only = user(1000, 1000, 2000);
-        assert_eq!(
-            saved_only.set_real_effective_user(2000, UNCHANGED),
-            Err(Error::NotPermitted)
-        );
+        assert_eq!(saved_only.set_real_effective_user(2000, UNCHANGED), Err(Error::NotPermitted));
     }
 
     #[test]
@@ -432,10 +383,7 @@ mod tests {
         let mut credentials = user(1, 2, 3);
         credentials.set_all_users([3, 1, 2]).unwrap();
         assert_eq!(ids(&credentials), [3, 1, 2, 1]);
-        assert_eq!(
-            credentials.set_all_users([UNCHANGED, 4, UNCHANGED]),
-            Err(Error::NotPermitted)
-        );
+        assert_eq!(credentials.set_all_users([UNCHANGED, 4, UNCHANGED]), Err(Error::NotPermitted));
         let mut root = Credentials::root();
         root.set_all_users([5, 6, 0]).unwrap();
         assert_eq!(ids(&root), [5, 6, 0, 6]);
@@ -449,9 +397,7 @@ mod tests {
         let mut root = Credentials::root();
         assert_eq!(root.set_filesystem_user(1000), 0);
         assert_eq!(root.set_filesystem_user(UNCHANGED), 1000);
-        assert!(
-            root.has(Capability::OverrideAccess) && !root.has_for_files(Capability::OverrideAccess)
-        );
+        assert!(root.has(Capability::OverrideAccess) && !root.has_for_files(Capability::OverrideAccess));
         let mut other = user(1, 1, 1);
         assert_eq!(other.set_filesystem_user(9), 1);
         assert_eq!(other.user.filesystem, 1);
@@ -463,10 +409,7 @@ mod tests {
         root.set_groups(alloc::vec![30, 10, 20]).unwrap();
         assert_eq!(root.groups(), [10, 20, 30]);
         assert!(root.is_in_group(20) && root.is_in_group(0) && !root.is_in_group(15));
-        assert_eq!(
-            root.set_groups(alloc::vec![UNCHANGED]),
-            Err(Error::InvalidArgument)
-        );
+        assert_eq!(root.set_groups(alloc::vec![UNCHANGED]), Err(Error::InvalidArgument));
         root.set_user(5).unwrap();
         assert_eq!(root.set_groups(Vec::new()), Err(Error::NotPermitted));
         assert_eq!(root.set_group(77), Err(Error::NotPermitted));
@@ -476,13 +419,7 @@ mod tests {
     fn exec_of_set_id_files_is_secure() {
         let mut credentials = user(1000, 1000, 1000);
         assert_eq!(credentials.exec(SetIds::default()), 0);
-        assert_eq!(
-            credentials.exec(SetIds {
-                user: Some(0),
-                group: None
-            }),
-            1
-        );
+        assert_eq!(credentials.exec(SetIds { user: Some(0), group: None }), 1);
         assert_eq!(ids(&credentials), [1000, 0, 0, 0]);
     }
 
@@ -492,8 +429,6 @@ mod tests {
         assert!(user(1, 2, 9).may_signal(&user(7, 7, 1)));
         assert!(!user(1, 2, 9).may_signal(&user(7, 1, 9)));
         assert!(Credentials::root().may_signal(&user(7, 7, 7)));
-        assert!(
-            user(1, 1, 1).may_limit(&user(1, 1, 1)) && !user(1, 1, 1).may_limit(&user(1, 0, 1))
-        );
+        assert!(user(1, 1, 1).may_limit(&user(1, 1, 1)) && !user(1, 1, 1).may_limit(&user(1, 0, 1)));
     }
 }

@@ -28,11 +28,7 @@ struct Allocator {
 
 impl Allocator {
     fn new(max: u32) -> Self {
-        Self {
-            used: Vec::new(),
-            last: 0,
-            max,
-        }
+        Self { used: Vec::new(), last: 0, max }
     }
 
     /// The first free number in `[start, end)`. Looks at 64 numbers at a time.
@@ -186,13 +182,7 @@ impl Identifiers {
     }
 
     fn insert_process(&mut self, pid: u32, parent: u32, group: u32, session: u32) {
-        let process = Process {
-            parent,
-            group,
-            session,
-            program: Program::Inherited,
-            life: Life::Alive,
-        };
+        let process = Process { parent, group, session, program: Program::Inherited, life: Life::Alive };
         self.processes.insert(pid, process);
         self.join(pid, group, session);
     }
@@ -201,10 +191,7 @@ impl Identifiers {
         let sessions = &mut self.sessions;
         let group = self.groups.entry(group).or_insert_with(|| {
             *sessions.entry(session).or_insert(0) += 1;
-            Group {
-                session,
-                members: Vec::new(),
-            }
+            Group { session, members: Vec::new() }
         });
         group.members.push(pid);
     }
@@ -328,10 +315,7 @@ impl Identifiers {
 
     /// The processes of `session`, group by group.
     pub fn session_members(&self, session: u32) -> impl Iterator<Item = u32> {
-        let groups = self
-            .groups
-            .values()
-            .filter(move |group| group.session == session);
+        let groups = self.groups.values().filter(move |group| group.session == session);
         groups.flat_map(|group| group.members.iter().copied())
     }
 
@@ -379,9 +363,7 @@ impl Identifiers {
         } else if target != caller {
             return Err(Error::NoSuchProcess);
         }
-        if process.session == target
-            || (group != target && self.session_of_group(group) != Some(session))
-        {
+        if process.session == target || (group != target && self.session_of_group(group) != Some(session)) {
             return Err(Error::NotPermitted);
         }
         let old_group = process.group;
@@ -427,11 +409,7 @@ mod tests {
         assert!(all.iter().copied().eq(1..LEAST_MAX));
         assert_eq!(ids.allocate(), Err(Error::WouldBlock));
         ids.release(5);
-        assert_eq!(
-            ids.allocate(),
-            Err(Error::WouldBlock),
-            "the first 300 are not given out again"
-        );
+        assert_eq!(ids.allocate(), Err(Error::WouldBlock), "the first 300 are not given out again");
         ids.release(300);
         assert_eq!(ids.allocate(), Ok(300));
         let mut ids = Identifiers::new(1000);
@@ -469,10 +447,7 @@ mod tests {
         assert_eq!(ids.members(leader), [member]);
         while ids.allocate().is_ok() {}
         ids.release(299);
-        assert!(
-            ids.allocator.used[0] & (1 << leader) != 0,
-            "still the group's"
-        );
+        assert!(ids.allocator.used[0] & (1 << leader) != 0, "still the group's");
         ids.remove_process(member);
         assert!(ids.allocator.used[0] & (1 << leader) == 0);
         assert_eq!(ids.session_of_group(leader), None);
@@ -482,18 +457,11 @@ mod tests {
     fn sessions_begin_and_end() {
         let mut ids = system();
         assert_eq!((ids.group(1), ids.session(1)), (Some(0), Some(0)));
-        assert_eq!(
-            (ids.session(2), ids.group(2), ids.is_session_leader(2)),
-            (Some(2), Some(2), true)
-        );
+        assert_eq!((ids.session(2), ids.group(2), ids.is_session_leader(2)), (Some(2), Some(2), true));
         assert_eq!(ids.create_session(2), Err(Error::NotPermitted));
         let child = fork(&mut ids, 2);
         ids.set_group(2, child as i32, 0).unwrap();
-        assert_eq!(
-            ids.create_session(child),
-            Err(Error::NotPermitted),
-            "it leads a group"
-        );
+        assert_eq!(ids.create_session(child), Err(Error::NotPermitted), "it leads a group");
         let mut members: Vec<u32> = ids.session_members(2).collect();
         members.sort_unstable();
         assert_eq!(members, [2, child]);
@@ -513,37 +481,18 @@ mod tests {
         assert_eq!(ids.set_group(2, a as i32, a as i32), Ok(()));
         assert_eq!(ids.set_group(2, b as i32, a as i32), Ok(()));
         assert_eq!(ids.members(a), [a, b]);
-        assert_eq!(
-            ids.set_group(2, 0, 0),
-            Err(Error::NotPermitted),
-            "leads its session"
-        );
+        assert_eq!(ids.set_group(2, 0, 0), Err(Error::NotPermitted), "leads its session");
         assert_eq!(ids.set_group(2, a as i32, -1), Err(Error::InvalidArgument));
-        assert_eq!(
-            ids.set_group(2, stranger as i32, 0),
-            Err(Error::NoSuchProcess)
-        );
+        assert_eq!(ids.set_group(2, stranger as i32, 0), Err(Error::NoSuchProcess));
         assert_eq!(ids.set_group(2, 9999, 0), Err(Error::NoSuchProcess));
-        assert_eq!(
-            ids.set_group(b, 0, stranger as i32),
-            Err(Error::NotPermitted),
-            "no such group"
-        );
-        assert_eq!(
-            ids.set_group(b, 0, 3),
-            Err(Error::NotPermitted),
-            "another session's"
-        );
+        assert_eq!(ids.set_group(b, 0, stranger as i32), Err(Error::NotPermitted), "no such group");
+        assert_eq!(ids.set_group(b, 0, 3), Err(Error::NotPermitted), "another session's");
         ids.note_exec(b);
         assert_eq!(ids.set_group(2, b as i32, 0), Err(Error::AccessDenied));
         assert_eq!(ids.set_group(b, 0, 0), Ok(()));
         let daemon = fork(&mut ids, 2);
         ids.create_session(daemon).unwrap();
-        assert_eq!(
-            ids.set_group(2, daemon as i32, 0),
-            Err(Error::NotPermitted),
-            "left the session"
-        );
+        assert_eq!(ids.set_group(2, daemon as i32, 0), Err(Error::NotPermitted), "left the session");
     }
 
     #[test]
@@ -553,18 +502,11 @@ mod tests {
         ids.set_group(2, job as i32, 0).unwrap();
         let helper = fork(&mut ids, job);
         assert!(!ids.is_orphaned(job));
-        assert!(
-            ids.is_orphaned(2),
-            "a shell's own group has a parent of another session"
-        );
+        assert!(ids.is_orphaned(2), "a shell's own group has a parent of another session");
         assert_eq!(ids.note_exit(2, &[job], 1), [job]);
         assert_eq!(ids.parent(job), Some(1));
         assert!(ids.is_orphaned(job));
-        assert_eq!(
-            ids.note_exit(job, &[helper], 1),
-            vec![],
-            "was orphaned before"
-        );
+        assert_eq!(ids.note_exit(job, &[helper], 1), vec![], "was orphaned before");
     }
 
     #[test]
@@ -573,16 +515,8 @@ mod tests {
         let job = fork(&mut ids, 2);
         ids.set_group(2, job as i32, 0).unwrap();
         let helper = fork(&mut ids, job);
-        assert_eq!(
-            ids.note_exit(job, &[helper], 1),
-            [job],
-            "the helper's new parent is of another session"
-        );
-        assert_eq!(
-            ids.members(job).len(),
-            2,
-            "a zombie is a member until it is waited for"
-        );
+        assert_eq!(ids.note_exit(job, &[helper], 1), [job], "the helper's new parent is of another session");
+        assert_eq!(ids.members(job).len(), 2, "a zombie is a member until it is waited for");
         ids.remove_process(job);
         assert_eq!(ids.members(job), [helper]);
     }

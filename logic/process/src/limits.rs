@@ -73,10 +73,7 @@ impl Resource {
     /// # Errors
     /// [`Error::InvalidArgument`] when there is none.
     pub fn new(number: u32) -> Result<Resource> {
-        Self::ALL
-            .get(number as usize)
-            .copied()
-            .ok_or(Error::InvalidArgument)
+        Self::ALL.get(number as usize).copied().ok_or(Error::InvalidArgument)
     }
 
     /// Name and unit as `/proc/PID/limits` shows them.
@@ -118,18 +115,12 @@ impl Limit {
     const NONE: Limit = Limit::both(INFINITY);
 
     const fn both(value: u64) -> Limit {
-        Limit {
-            soft: value,
-            hard: value,
-        }
+        Limit { soft: value, hard: value }
     }
 
     /// From the bytes that a program gives.
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Limit {
-        Limit {
-            soft: crate::word_at(bytes, 0),
-            hard: crate::word_at(bytes, 8),
-        }
+        Limit { soft: crate::word_at(bytes, 0), hard: crate::word_at(bytes, 8) }
     }
 
     /// As a program sees it.
@@ -161,19 +152,10 @@ impl Limits {
     /// processes of a user and its queued signals.
     pub const fn new(threads_max: u64) -> Limits {
         let mut limits = [Limit::NONE; COUNT];
-        limits[Resource::Stack as usize] = Limit {
-            soft: 8 << 20,
-            hard: INFINITY,
-        };
-        limits[Resource::Core as usize] = Limit {
-            soft: 0,
-            hard: INFINITY,
-        };
+        limits[Resource::Stack as usize] = Limit { soft: 8 << 20, hard: INFINITY };
+        limits[Resource::Core as usize] = Limit { soft: 0, hard: INFINITY };
         limits[Resource::Processes as usize] = Limit::both(threads_max / 2);
-        limits[Resource::OpenFiles as usize] = Limit {
-            soft: 1024,
-            hard: 4096,
-        };
+        limits[Resource::OpenFiles as usize] = Limit { soft: 1024, hard: 4096 };
         limits[Resource::LockedMemory as usize] = Limit::both(8 << 20);
         limits[Resource::PendingSignals as usize] = Limit::both(threads_max / 2);
         limits[Resource::MessageQueues as usize] = Limit::both(819_200);
@@ -232,20 +214,8 @@ mod tests {
         }
         assert_eq!(Resource::new(16), Err(Error::InvalidArgument));
         let limits = Limits::new(1000);
-        assert_eq!(
-            limits.get(Resource::Stack),
-            Limit {
-                soft: 8 << 20,
-                hard: INFINITY
-            }
-        );
-        assert_eq!(
-            limits.get(Resource::OpenFiles),
-            Limit {
-                soft: 1024,
-                hard: 4096
-            }
-        );
+        assert_eq!(limits.get(Resource::Stack), Limit { soft: 8 << 20, hard: INFINITY });
+        assert_eq!(limits.get(Resource::OpenFiles), Limit { soft: 1024, hard: 4096 });
         assert_eq!(limits.soft(Resource::Processes), 500);
         let limit = Limit { soft: 1, hard: 2 };
         assert_eq!(Limit::from_bytes(&limit.to_bytes()), limit);
@@ -254,9 +224,8 @@ mod tests {
     #[test]
     fn only_the_privileged_raise_hard_limits() {
         let mut limits = Limits::new(1000);
-        let mut set = |soft, hard, raising| {
-            limits.set(Resource::OpenFiles, Limit { soft, hard }, raising, 1 << 20)
-        };
+        let mut set =
+            |soft, hard, raising| limits.set(Resource::OpenFiles, Limit { soft, hard }, raising, 1 << 20);
         assert_eq!(set(2, 1, Raising::Allowed), Err(Error::InvalidArgument));
         assert_eq!(set(4096, 4096, Raising::Forbidden), Ok(()));
         assert_eq!(set(1, 5000, Raising::Forbidden), Err(Error::NotPermitted));

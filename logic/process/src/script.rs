@@ -39,26 +39,17 @@ impl<'a> Script<'a> {
         let end = text.iter().position(|byte| matches!(byte, b'\n' | 0));
         let cut = end.is_none() && prefix.len() == PREFIX_LENGTH;
         let line = &text[..end.unwrap_or(text.len())];
-        let start = line
-            .iter()
-            .position(|byte| !is_blank(byte))
-            .ok_or(Error::ExecFormat)?;
+        let start = line.iter().position(|byte| !is_blank(byte)).ok_or(Error::ExecFormat)?;
         let line = &line[start..];
         let Some(gap) = line.iter().position(is_blank) else {
             return if cut {
                 Err(Error::ExecFormat)
             } else {
-                Ok(Script {
-                    interpreter: line,
-                    argument: None,
-                })
+                Ok(Script { interpreter: line, argument: None })
             };
         };
         let (interpreter, rest) = line.split_at(gap);
-        Ok(Script {
-            interpreter,
-            argument: Some(rest.trim_ascii()).filter(|text| !text.is_empty()),
-        })
+        Ok(Script { interpreter, argument: Some(rest.trim_ascii()).filter(|text| !text.is_empty()) })
     }
 }
 
@@ -67,29 +58,17 @@ mod tests {
     use super::*;
 
     fn parse(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
-        Script::parse(text)
-            .ok()
-            .map(|script| (script.interpreter, script.argument))
+        Script::parse(text).ok().map(|script| (script.interpreter, script.argument))
     }
 
     #[test]
     fn takes_one_argument_with_its_inner_spaces() {
         assert_eq!(parse(b"#!/bin/sh\necho"), Some((&b"/bin/sh"[..], None)));
         assert_eq!(parse(b"#! \t/bin/sh  \n"), Some((&b"/bin/sh"[..], None)));
-        assert_eq!(
-            parse(b"#!/bin/awk -f  x \n"),
-            Some((&b"/bin/awk"[..], Some(&b"-f  x"[..])))
-        );
+        assert_eq!(parse(b"#!/bin/awk -f  x \n"), Some((&b"/bin/awk"[..], Some(&b"-f  x"[..]))));
         assert_eq!(parse(b"#!/bin/sh"), Some((&b"/bin/sh"[..], None)));
         assert_eq!(parse(b"#!/bin/sh\0junk"), Some((&b"/bin/sh"[..], None)));
-        for bad in [
-            &b"#!"[..],
-            b"#!\n/bin/sh",
-            b"#!  \t ",
-            b"",
-            b"/bin/sh",
-            b"#",
-        ] {
+        for bad in [&b"#!"[..], b"#!\n/bin/sh", b"#!  \t ", b"", b"/bin/sh", b"#"] {
             assert_eq!(Script::parse(bad), Err(Error::ExecFormat));
         }
     }

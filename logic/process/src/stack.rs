@@ -50,12 +50,7 @@ impl Strings {
     pub fn new(stack_limit: u64) -> Self {
         let quarter = usize::try_from(stack_limit / 4).unwrap_or(usize::MAX);
         let limit = quarter.clamp(TOTAL_MIN, TOTAL_MAX);
-        Self {
-            arguments: Vec::new(),
-            environment: Vec::new(),
-            used: 0,
-            limit,
-        }
+        Self { arguments: Vec::new(), environment: Vec::new(), used: 0, limit }
     }
 
     /// Counts one string of `length` bytes without its NUL.
@@ -63,10 +58,8 @@ impl Strings {
     /// # Errors
     /// [`Error::ArgumentListTooLong`] when it or all of them are too long.
     fn charge(&mut self, length: usize) -> Result<()> {
-        let bytes = length
-            .checked_add(1)
-            .filter(|bytes| *bytes <= STRING_MAX)
-            .ok_or(Error::ArgumentListTooLong)?;
+        let bytes =
+            length.checked_add(1).filter(|bytes| *bytes <= STRING_MAX).ok_or(Error::ArgumentListTooLong)?;
         let used = self.used + bytes + size_of::<u64>();
         if used > self.limit {
             return Err(Error::ArgumentListTooLong);
@@ -113,8 +106,7 @@ impl Strings {
         for text in front.into_iter().flatten() {
             self.charge(text.len())?;
         }
-        self.arguments
-            .splice(..replaced, front.into_iter().flatten().map(<[u8]>::to_vec));
+        self.arguments.splice(..replaced, front.into_iter().flatten().map(<[u8]>::to_vec));
         Ok(())
     }
 
@@ -191,12 +183,7 @@ impl Auxiliary {
         add(auxvec::AT_BASE, self.interpreter_base);
         add(auxvec::AT_FLAGS, 0);
         add(auxvec::AT_ENTRY, self.entry);
-        let kinds = [
-            auxvec::AT_UID,
-            auxvec::AT_EUID,
-            auxvec::AT_GID,
-            auxvec::AT_EGID,
-        ];
+        let kinds = [auxvec::AT_UID, auxvec::AT_EUID, auxvec::AT_GID, auxvec::AT_EGID];
         for (kind, value) in kinds.into_iter().zip(self.identities) {
             add(kind, u64::from(value));
         }
@@ -227,19 +214,13 @@ impl InitialStack {
         if path.len() >= STRING_MAX {
             return Err(Error::ArgumentListTooLong);
         }
-        let arguments = if strings.arguments.is_empty() {
-            NO_ARGUMENTS
-        } else {
-            &strings.arguments
-        };
+        let arguments = if strings.arguments.is_empty() { NO_ARGUMENTS } else { &strings.arguments };
         let environment = &strings.environment;
         let length = |texts: &[Vec<u8>]| texts.iter().map(|text| text.len() + 1).sum::<usize>();
         let (arguments_length, environment_length) = (length(arguments), length(environment));
-        let strings_length =
-            arguments_length + environment_length + path.len() + 1 + size_of::<u64>();
-        let below = |address: usize, bytes: usize| {
-            address.checked_sub(bytes).ok_or(Error::ArgumentListTooLong)
-        };
+        let strings_length = arguments_length + environment_length + path.len() + 1 + size_of::<u64>();
+        let below =
+            |address: usize, bytes: usize| address.checked_sub(bytes).ok_or(Error::ArgumentListTooLong);
 
         let arguments_start = below(top.value(), strings_length)?;
         let environment_start = arguments_start + arguments_length;
@@ -252,10 +233,7 @@ impl InitialStack {
         let mut bytes = Vec::with_capacity(top.value() - stack_pointer);
         let mut word = |value: u64| bytes.extend_from_slice(&value.to_le_bytes());
         word(arguments.len() as u64);
-        for (texts, start) in [
-            (arguments, arguments_start),
-            (environment.as_slice(), environment_start),
-        ] {
+        for (texts, start) in [(arguments, arguments_start), (environment.as_slice(), environment_start)] {
             let mut address = start as u64;
             for text in texts {
                 word(address);
@@ -295,10 +273,7 @@ mod tests {
 
     impl Reader<'_> {
         fn word(&self, address: u64) -> u64 {
-            crate::word_at(
-                &self.0.bytes,
-                address as usize - self.0.stack_pointer.value(),
-            )
+            crate::word_at(&self.0.bytes, address as usize - self.0.stack_pointer.value())
         }
 
         fn text(&self, address: u64) -> &[u8] {
@@ -331,20 +306,10 @@ mod tests {
     #[test]
     fn a_program_finds_what_it_was_given() {
         let strings = strings(&["ls", "-l", ""], &["HOME=/", "A="]);
-        let auxiliary = Auxiliary {
-            entry: 0x1_0100,
-            identities: [1, 2, 3, 4],
-            vdso: 0x7000,
-            ..Auxiliary::default()
-        };
-        let stack = InitialStack::build(
-            VirtualAddress::new(TOP),
-            &strings,
-            b"/bin/ls",
-            &auxiliary,
-            [7; 16],
-        )
-        .unwrap();
+        let auxiliary =
+            Auxiliary { entry: 0x1_0100, identities: [1, 2, 3, 4], vdso: 0x7000, ..Auxiliary::default() };
+        let stack =
+            InitialStack::build(VirtualAddress::new(TOP), &strings, b"/bin/ls", &auxiliary, [7; 16]).unwrap();
         let start = stack.stack_pointer.value();
         assert_eq!((start % 16, start + stack.bytes.len()), (0, TOP));
         let reader = Reader(&stack);
@@ -362,26 +327,13 @@ mod tests {
             }
         }
         assert_eq!(vector, stack.auxiliary);
-        let value = |kind: u32| {
-            vector
-                .iter()
-                .find(|entry| entry.0 == u64::from(kind))
-                .unwrap()
-                .1
-        };
+        let value = |kind: u32| vector.iter().find(|entry| entry.0 == u64::from(kind)).unwrap().1;
         assert_eq!(reader.text(value(auxvec::AT_EXECFN)), b"/bin/ls");
         assert_eq!(value(auxvec::AT_RANDOM) % 16, 0);
         assert_eq!(reader.word(value(auxvec::AT_RANDOM)), 0x0707_0707_0707_0707);
+        assert_eq!([value(auxvec::AT_ENTRY), value(auxvec::AT_PAGESZ)], [0x1_0100, 4096]);
         assert_eq!(
-            [value(auxvec::AT_ENTRY), value(auxvec::AT_PAGESZ)],
-            [0x1_0100, 4096]
-        );
-        assert_eq!(
-            [
-                value(auxvec::AT_UID),
-                value(auxvec::AT_EGID),
-                value(auxvec::AT_SYSINFO_EHDR)
-            ],
+            [value(auxvec::AT_UID), value(auxvec::AT_EGID), value(auxvec::AT_SYSINFO_EHDR)],
             [1, 4, 0x7000]
         );
         let range = |range: &core::ops::Range<VirtualAddress>| {
@@ -398,9 +350,7 @@ mod tests {
                 let text = "x".repeat(length);
                 let strings = strings(&vec![text.as_str(); count], &[&text]);
                 let top = VirtualAddress::new(TOP);
-                let stack =
-                    InitialStack::build(top, &strings, b"p", &Auxiliary::default(), [0; 16])
-                        .unwrap();
+                let stack = InitialStack::build(top, &strings, b"p", &Auxiliary::default(), [0; 16]).unwrap();
                 assert_eq!(stack.stack_pointer.value() % 16, 0);
                 let reader = Reader(&stack);
                 let start = stack.stack_pointer.value() as u64;
@@ -414,19 +364,12 @@ mod tests {
     #[test]
     fn too_much_is_refused() {
         let mut strings = Strings::new(0);
-        assert_eq!(
-            strings.push_argument(vec![b'x'; STRING_MAX]),
-            Err(Error::ArgumentListTooLong)
-        );
+        assert_eq!(strings.push_argument(vec![b'x'; STRING_MAX]), Err(Error::ArgumentListTooLong));
         assert_eq!(strings.push_argument(vec![b'x'; STRING_MAX / 2]), Ok(()));
-        assert_eq!(
-            strings.push_environment(vec![b'x'; STRING_MAX / 2]),
-            Err(Error::ArgumentListTooLong)
-        );
+        assert_eq!(strings.push_environment(vec![b'x'; STRING_MAX / 2]), Err(Error::ArgumentListTooLong));
         let mut many = Strings::new(8 << 20);
-        let empty = core::iter::repeat_with(|| many.push_argument(Vec::new()))
-            .take_while(Result::is_ok)
-            .count();
+        let empty =
+            core::iter::repeat_with(|| many.push_argument(Vec::new())).take_while(Result::is_ok).count();
         assert_eq!(empty, (2 << 20) / 9);
         let top = VirtualAddress::new(0x1000);
         let built = InitialStack::build(top, &many, b"p", &Auxiliary::default(), [0; 16]);
@@ -436,13 +379,8 @@ mod tests {
     #[test]
     fn a_script_gets_its_interpreter_in_front() {
         let mut strings = strings(&["name", "arg"], &[]);
-        strings
-            .prepend_interpreter(b"/bin/awk", Some(b"-f"), b"/x/script")
-            .unwrap();
-        assert_eq!(
-            strings.arguments(),
-            [&b"/bin/awk"[..], b"-f", b"/x/script", b"arg"]
-        );
+        strings.prepend_interpreter(b"/bin/awk", Some(b"-f"), b"/x/script").unwrap();
+        assert_eq!(strings.arguments(), [&b"/bin/awk"[..], b"-f", b"/x/script", b"arg"]);
         let mut none = Strings::new(0);
         none.prepend_interpreter(b"/bin/sh", None, b"s").unwrap();
         assert_eq!(none.arguments(), [&b"/bin/sh"[..], b"s"]);

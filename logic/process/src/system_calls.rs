@@ -64,15 +64,8 @@ pub const LIMIT: usize = BLOCKS[2].0 + BLOCKS[2].1.len();
 
 /// The name of system call `number`, as in its manual page; `None` where Linux has none.
 pub fn name(number: usize) -> Option<&'static str> {
-    let in_block = |block: &Block| {
-        number
-            .checked_sub(block.0)
-            .and_then(|index| block.1.get(index).copied())
-    };
-    BLOCKS
-        .iter()
-        .find_map(in_block)
-        .filter(|name| !name.is_empty())
+    let in_block = |block: &Block| number.checked_sub(block.0).and_then(|index| block.1.get(index).copied());
+    BLOCKS.iter().find_map(in_block).filter(|name| !name.is_empty())
 }
 
 // The constants of the build target are riscv64's only when it is the build target.
@@ -115,17 +108,10 @@ mod tests {
 
     #[test]
     fn names_are_riscv64_s() {
-        let expected = [
-            (0, "io_setup"),
-            (63, "read"),
-            (64, "write"),
-            (93, "exit"),
-            (220, "clone"),
-            (221, "execve"),
-        ];
-        for (number, text) in expected
-            .into_iter()
-            .chain([(259, "riscv_flush_icache"), (425, "io_uring_setup")])
+        let expected =
+            [(0, "io_setup"), (63, "read"), (64, "write"), (93, "exit"), (220, "clone"), (221, "execve")];
+        for (number, text) in
+            expected.into_iter().chain([(259, "riscv_flush_icache"), (425, "io_uring_setup")])
         {
             assert_eq!(name(number), Some(text));
         }

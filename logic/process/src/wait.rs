@@ -44,10 +44,7 @@ impl Change {
     pub const fn code_and_status(self) -> (i32, i32) {
         match self {
             Change::Exited(code) => (CLD_EXITED, code as i32),
-            Change::Killed {
-                signal,
-                core: false,
-            } => (CLD_KILLED, signal.number() as i32),
+            Change::Killed { signal, core: false } => (CLD_KILLED, signal.number() as i32),
             Change::Killed { signal, core: true } => (CLD_DUMPED, signal.number() as i32),
             Change::Stopped(signal) => (CLD_STOPPED, signal.number() as i32),
             Change::Continued => (CLD_CONTINUED, Signal::CONT.number() as i32),
@@ -63,16 +60,8 @@ impl Change {
     pub fn report(self, pid: u32, uid: u32, usage: &Usage) -> ChildReport {
         const NS_PER_TICK: u64 = 1_000_000_000 / CLOCK_TICKS;
         let (code, status) = self.code_and_status();
-        let (user_ticks, system_ticks) =
-            (usage.user_ns / NS_PER_TICK, usage.system_ns / NS_PER_TICK);
-        ChildReport {
-            code,
-            pid,
-            uid,
-            status,
-            user_ticks,
-            system_ticks,
-        }
+        let (user_ticks, system_ticks) = (usage.user_ns / NS_PER_TICK, usage.system_ns / NS_PER_TICK);
+        ChildReport { code, pid, uid, status, user_ticks, system_ticks }
     }
 
     /// What a virtual machine or a shell gives as the exit status: the code, or 128 plus the signal's number.
@@ -117,16 +106,10 @@ impl Options {
     /// # Errors
     /// [`Error::InvalidArgument`] for those that it does not take.
     pub fn for_wait4(bits: u32) -> Result<Options> {
-        let taken = Self::NO_HANG
-            | Self::STOPPED
-            | Self::CONTINUED
-            | Self::NO_THREAD
-            | Self::ALL
-            | Self::CLONE;
+        let taken =
+            Self::NO_HANG | Self::STOPPED | Self::CONTINUED | Self::NO_THREAD | Self::ALL | Self::CLONE;
         let options = Self::from_bits(bits).filter(|options| taken.contains(*options));
-        options
-            .map(|options| options | Self::EXITED)
-            .ok_or(Error::InvalidArgument)
+        options.map(|options| options | Self::EXITED).ok_or(Error::InvalidArgument)
     }
 
     /// The options of `waitid`.
@@ -136,11 +119,7 @@ impl Options {
     pub fn for_waitid(bits: u32) -> Result<Options> {
         let options = Self::from_bits(bits).ok_or(Error::InvalidArgument)?;
         let awaited = Self::EXITED | Self::STOPPED | Self::CONTINUED;
-        if options.intersects(awaited) {
-            Ok(options)
-        } else {
-            Err(Error::InvalidArgument)
-        }
+        if options.intersects(awaited) { Ok(options) } else { Err(Error::InvalidArgument) }
     }
 }
 
@@ -277,34 +256,14 @@ mod tests {
     fn status_words_are_what_the_c_library_takes_apart() {
         let table = [
             (Change::Exited(3), 0x300, (1, 3), 3),
-            (
-                Change::Killed {
-                    signal: Signal::KILL,
-                    core: false,
-                },
-                9,
-                (2, 9),
-                137,
-            ),
-            (
-                Change::Killed {
-                    signal: Signal::SEGV,
-                    core: true,
-                },
-                0x8b,
-                (3, 11),
-                139,
-            ),
+            (Change::Killed { signal: Signal::KILL, core: false }, 9, (2, 9), 137),
+            (Change::Killed { signal: Signal::SEGV, core: true }, 0x8b, (3, 11), 139),
             (Change::Stopped(Signal::TSTP), 0x147f, (5, 20), 148),
             (Change::Continued, 0xffff, (6, 18), 0),
         ];
         for (change, status, report, exit) in table {
             assert_eq!(
-                (
-                    change.status(),
-                    change.code_and_status(),
-                    change.exit_code()
-                ),
+                (change.status(), change.code_and_status(), change.exit_code()),
                 (status, report, exit)
             );
         }
@@ -313,10 +272,7 @@ mod tests {
 
     #[test]
     fn options_and_targets_are_checked_as_on_linux() {
-        assert_eq!(
-            Options::for_wait4(0x3),
-            Ok(Options::NO_HANG | Options::STOPPED | Options::EXITED)
-        );
+        assert_eq!(Options::for_wait4(0x3), Ok(Options::NO_HANG | Options::STOPPED | Options::EXITED));
         for bad in [0x4, 0x0100_0000, 0x10] {
             assert_eq!(Options::for_wait4(bad), Err(Error::InvalidArgument));
         }
@@ -328,20 +284,14 @@ mod tests {
         assert_eq!(Target::for_waitid(1, 0, 7), Err(Error::InvalidArgument));
         assert_eq!(Target::for_waitid(2, 0, 7), Ok(Target::Group(7)));
         assert!(
-            Target::Any.matches(1, 2)
-                && !Target::Process(2).matches(1, 2)
-                && Target::Group(2).matches(1, 2)
+            Target::Any.matches(1, 2) && !Target::Process(2).matches(1, 2) && Target::Group(2).matches(1, 2)
         );
     }
 
     #[test]
     fn usage_adds_up_and_has_rusage_s_layout() {
-        let mut usage = Usage {
-            user_ns: 1_500_000_000,
-            resident_peak_kib: 5,
-            minor_faults: 1,
-            ..Usage::default()
-        };
+        let mut usage =
+            Usage { user_ns: 1_500_000_000, resident_peak_kib: 5, minor_faults: 1, ..Usage::default() };
         usage.add(&Usage {
             user_ns: 2_000,
             resident_peak_kib: 3,
@@ -350,10 +300,7 @@ mod tests {
         });
         let bytes = usage.to_bytes();
         let word = |index: usize| crate::word_at(&bytes, index * 8);
-        assert_eq!(
-            [word(0), word(1), word(4), word(8), word(17)],
-            [1, 500_002, 5, 1, 4]
-        );
+        assert_eq!([word(0), word(1), word(4), word(8), word(17)], [1, 500_002, 5, 1, 4]);
         let report = Change::Exited(0).report(3, 4, &usage);
         assert_eq!((report.pid, report.uid, report.user_ticks), (3, 4, 150));
     }

@@ -42,7 +42,10 @@ pub enum Kind {
 impl Kind {
     /// Whether the argument is a pointer.
     pub fn is_pointer(self) -> bool {
-        !matches!(self, Kind::Number(_) | Kind::File | Kind::Pipe | Kind::Directory | Kind::Terminal | Kind::Good(_))
+        !matches!(
+            self,
+            Kind::Number(_) | Kind::File | Kind::Pipe | Kind::Directory | Kind::Terminal | Kind::Good(_)
+        )
     }
 }
 
@@ -59,7 +62,8 @@ pub struct Row {
 }
 
 use Kind::{
-    Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull, Pipe,
+    Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull,
+    Pipe,
 };
 use Kind::{Strings, Terminal, Vector};
 
@@ -69,7 +73,12 @@ const fn row(name: &'static str, number: libc::c_long, arguments: &'static [Kind
     Row { name, number, arguments, also: &[] }
 }
 
-const fn row_also(name: &'static str, number: libc::c_long, arguments: &'static [Kind], also: &'static [i32]) -> Row {
+const fn row_also(
+    name: &'static str,
+    number: libc::c_long,
+    arguments: &'static [Kind],
+    also: &'static [i32],
+) -> Row {
     Row { name, number, arguments, also }
 }
 
@@ -118,7 +127,12 @@ pub const CALLS: &[Row] = &[
         &[Path, Bytes(b"user.name\0"), Out(4), Number(4)],
         &[libc::ENODATA, libc::EOPNOTSUPP],
     ),
-    row_also("inotify_add_watch", libc::SYS_inotify_add_watch, &[Number(-1), Path, Number(2)], &[libc::EBADF]),
+    row_also(
+        "inotify_add_watch",
+        libc::SYS_inotify_add_watch,
+        &[Number(-1), Path, Number(2)],
+        &[libc::EBADF],
+    ),
     row("memfd_create", libc::SYS_memfd_create, &[Path, Number(0)]),
     // Descriptors.
     row("read file", libc::SYS_read, &[File, Out(64), Number(64)]),
@@ -134,17 +148,36 @@ pub const CALLS: &[Row] = &[
     row("fstatfs", libc::SYS_fstatfs, &[File, Out(120)]),
     row("getdents64", libc::SYS_getdents64, &[Directory, Out(512), Number(512)]),
     row("pipe2", libc::SYS_pipe2, &[Out(8), Number(0)]),
-    row_also("sendfile offset", libc::SYS_sendfile, &[File, File, InOutOrNull(8), Number(4)], &[libc::EINVAL]),
-    row_also("fcntl F_GETLK", libc::SYS_fcntl, &[File, Number(libc::F_GETLK as i64), InOut(32)], &[libc::EINVAL]),
+    row_also(
+        "sendfile offset",
+        libc::SYS_sendfile,
+        &[File, File, InOutOrNull(8), Number(4)],
+        &[libc::EINVAL],
+    ),
+    row_also(
+        "fcntl F_GETLK",
+        libc::SYS_fcntl,
+        &[File, Number(libc::F_GETLK as i64), InOut(32)],
+        &[libc::EINVAL],
+    ),
     row("fcntl F_SETLK", libc::SYS_fcntl, &[File, Number(libc::F_SETLK as i64), In(32)]),
-    row_also("ppoll", libc::SYS_ppoll, &[InOut(8), Number(1), Good(&[0; 16]), InOrNull(8), Number(8)], &[libc::EINVAL]),
+    row_also(
+        "ppoll",
+        libc::SYS_ppoll,
+        &[InOut(8), Number(1), Good(&[0; 16]), InOrNull(8), Number(8)],
+        &[libc::EINVAL],
+    ),
     row_also(
         "pselect6",
         libc::SYS_pselect6,
         &[Number(1), InOutOrNull(8), InOutOrNull(8), InOutOrNull(8), InOrNull(16), InOrNull(16)],
         &[libc::EINVAL],
     ),
-    row("epoll_ctl", libc::SYS_epoll_ctl, &[Number(-1), Number(libc::EPOLL_CTL_ADD as i64), Number(0), In(16)]),
+    row(
+        "epoll_ctl",
+        libc::SYS_epoll_ctl,
+        &[Number(-1), Number(libc::EPOLL_CTL_ADD as i64), Number(0), In(16)],
+    ),
     row("ioctl TCGETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCGETS as i64), Out(36)]),
     row("ioctl TCSETS", libc::SYS_ioctl, &[Terminal, Number(libc::TCSETS as i64), In(36)]),
     row("ioctl TIOCGWINSZ", libc::SYS_ioctl, &[Terminal, Number(libc::TIOCGWINSZ as i64), Out(8)]),
@@ -164,7 +197,12 @@ pub const CALLS: &[Row] = &[
     ),
     // Processes and signals.
     row("clone3", libc::SYS_clone3, &[In(88), Number(88)]),
-    row_also("wait4", libc::SYS_wait4, &[Number(-1), OutOrNull(4), Number(0), OutOrNull(144)], &[libc::ECHILD]),
+    row_also(
+        "wait4",
+        libc::SYS_wait4,
+        &[Number(-1), OutOrNull(4), Number(0), OutOrNull(144)],
+        &[libc::ECHILD],
+    ),
     row_also(
         "waitid",
         libc::SYS_waitid,
@@ -198,7 +236,12 @@ pub const CALLS: &[Row] = &[
     row("sched_getaffinity", libc::SYS_sched_getaffinity, &[Number(0), Number(128), Out(8)]),
     row("sched_setaffinity", libc::SYS_sched_setaffinity, &[Number(0), Number(8), In(8)]),
     row_also("sched_getparam", libc::SYS_sched_getparam, &[Number(0), Out(4)], &[libc::EINVAL]),
-    row_also("sched_setscheduler", libc::SYS_sched_setscheduler, &[Number(0), Number(0), In(4)], &[libc::EINVAL]),
+    row_also(
+        "sched_setscheduler",
+        libc::SYS_sched_setscheduler,
+        &[Number(0), Number(0), In(4)],
+        &[libc::EINVAL],
+    ),
     row("get_robust_list", libc::SYS_get_robust_list, &[Number(0), Out(8), Out(8)]),
     row_also(
         "futex wait",

@@ -129,21 +129,15 @@ pub struct Image {
 }
 
 fn u16_at(bytes: &[u8], offset: usize) -> Option<u16> {
-    Some(u16::from_le_bytes(
-        bytes.get(offset..offset + 2)?.try_into().ok()?,
-    ))
+    Some(u16::from_le_bytes(bytes.get(offset..offset + 2)?.try_into().ok()?))
 }
 
 fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(
-        bytes.get(offset..offset + 4)?.try_into().ok()?,
-    ))
+    Some(u32::from_le_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
 }
 
 fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(
-        bytes.get(offset..offset + 8)?.try_into().ok()?,
-    ))
+    Some(u64::from_le_bytes(bytes.get(offset..offset + 8)?.try_into().ok()?))
 }
 
 /// Whether a file that starts so claims to be ELF.
@@ -225,23 +219,17 @@ impl ProgramHeader {
         let memory_end = self.address.checked_add(self.memory_size)?;
         let inside_file = self.offset.checked_add(self.file_size)? <= file_length;
         let congruent = self.address % PAGE == self.offset % PAGE;
-        if self.file_size > self.memory_size || memory_end > USER_END || !inside_file || !congruent
-        {
+        if self.file_size > self.memory_size || memory_end > USER_END || !inside_file || !congruent {
             return None;
         }
         let address = self.address - self.address % PAGE;
         let data_end = self.address + self.file_size;
         let has_file_pages = self.file_size > 0;
-        let file_end = if has_file_pages {
-            data_end.next_multiple_of(PAGE)
-        } else {
-            address
-        };
+        let file_end = if has_file_pages { data_end.next_multiple_of(PAGE) } else { address };
         let zeroed_end = memory_end.min(file_end);
         // Linux zeroes to the end of the page, also past the segment's own end; only when the segment has more memory
         // than file, so that a read-only segment's page is not touched.
-        let has_zeroes =
-            self.memory_size > self.file_size && has_file_pages && zeroed_end > data_end;
+        let has_zeroes = self.memory_size > self.file_size && has_file_pages && zeroed_end > data_end;
         Some(Segment {
             address,
             file_offset: self.offset - self.offset % PAGE,
@@ -312,10 +300,7 @@ impl Image {
                 if !(2..=INTERPRETER_MAX).contains(&length) || end > file_length {
                     return None;
                 }
-                self.interpreter = Some(FileRange {
-                    offset: entry.offset,
-                    length,
-                });
+                self.interpreter = Some(FileRange { offset: entry.offset, length });
                 Some(())
             }
             SEGMENT_GNU_STACK => {
@@ -362,11 +347,7 @@ pub fn interpreter_path(bytes: &[u8]) -> Result<&[u8]> {
         _ => return Err(Error::ExecFormat),
     }
     let path = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    if path.is_empty() {
-        Err(Error::ExecFormat)
-    } else {
-        Ok(path)
-    }
+    if path.is_empty() { Err(Error::ExecFormat) } else { Ok(path) }
 }
 
 #[cfg(test)]

@@ -67,21 +67,13 @@ impl SigAction {
     /// From the bytes that a program gives; unknown flags and unblockable signals in the mask are taken out.
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> SigAction {
         let word = |index: usize| crate::word_at(bytes, index * 8);
-        SigAction {
-            handler: word(0),
-            flags: word(1) & SA_KNOWN,
-            mask: SignalSet::mask_from_bits(word(2)),
-        }
+        SigAction { handler: word(0), flags: word(1) & SA_KNOWN, mask: SignalSet::mask_from_bits(word(2)) }
     }
 
     /// As a program sees it.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        for (chunk, word) in
-            bytes
-                .chunks_exact_mut(8)
-                .zip([self.handler, self.flags, self.mask.bits()])
-        {
+        for (chunk, word) in bytes.chunks_exact_mut(8).zip([self.handler, self.flags, self.mask.bits()]) {
             chunk.copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -108,10 +100,7 @@ impl SigAction {
         match self.disposition() {
             Disposition::Ignore => true,
             Disposition::Default => {
-                matches!(
-                    signal.default_action(),
-                    DefaultAction::Ignore | DefaultAction::Continue
-                )
+                matches!(signal.default_action(), DefaultAction::Ignore | DefaultAction::Continue)
             }
             Disposition::Handler(_) => false,
         }
@@ -167,14 +156,8 @@ impl Default for SignalActions {
 impl SignalActions {
     /// The default for each signal.
     pub const fn new() -> Self {
-        let default = SigAction {
-            handler: HANDLER_DEFAULT,
-            flags: 0,
-            mask: SignalSet::EMPTY,
-        };
-        Self {
-            actions: [default; Signal::LAST as usize],
-        }
+        let default = SigAction { handler: HANDLER_DEFAULT, flags: 0, mask: SignalSet::EMPTY };
+        Self { actions: [default; Signal::LAST as usize] }
     }
 
     /// What is arranged for `signal`.
@@ -194,24 +177,14 @@ impl SignalActions {
         if signal.is_unblockable() {
             return Err(Error::InvalidArgument);
         }
-        Ok(core::mem::replace(
-            &mut self.actions[usize::from(signal.number()) - 1],
-            action,
-        ))
+        Ok(core::mem::replace(&mut self.actions[usize::from(signal.number()) - 1], action))
     }
 
     /// What `execve` does: handlers go back to the default, ignored signals stay ignored, flags and masks are cleared.
     pub fn reset_for_exec(&mut self) {
         for action in &mut self.actions {
-            let handler = if action.handler == HANDLER_IGNORE {
-                HANDLER_IGNORE
-            } else {
-                HANDLER_DEFAULT
-            };
-            *action = SigAction {
-                handler,
-                ..SigAction::default()
-            };
+            let handler = if action.handler == HANDLER_IGNORE { HANDLER_IGNORE } else { HANDLER_DEFAULT };
+            *action = SigAction { handler, ..SigAction::default() };
         }
     }
 
@@ -234,15 +207,9 @@ impl SignalActions {
 
     /// Whether `signal` is thrown away as it is sent. A blocked one is kept: the program may arrange for it before it
     /// unblocks it. `mask` is that of the thread, or of the main thread when it is sent to the process.
-    pub fn discards_when_sent(
-        &self,
-        signal: Signal,
-        mask: SignalSet,
-        protection: Protection,
-    ) -> bool {
+    pub fn discards_when_sent(&self, signal: Signal, mask: SignalSet, protection: Protection) -> bool {
         let action = self.get(signal);
-        let protected =
-            protection == Protection::Init && action.disposition() == Disposition::Default;
+        let protected = protection == Protection::Init && action.disposition() == Disposition::Default;
         !mask.contains(signal) && (protected || action.ignores(signal))
     }
 
@@ -296,12 +263,11 @@ impl Interruption {
     /// What the program sees, given the action whose handler is about to run, if one is.
     pub const fn resume(self, handled_by: Option<&SigAction>) -> Resumption {
         match (self, handled_by) {
-            (Interruption::Always, _)
-            | (Interruption::Restartable | Interruption::UnlessHandled, None) => Resumption::Repeat,
-            (Interruption::Continued, None) => Resumption::RestartSystemCall,
-            (Interruption::Restartable, Some(action)) if action.has(SA_RESTART) => {
+            (Interruption::Always, _) | (Interruption::Restartable | Interruption::UnlessHandled, None) => {
                 Resumption::Repeat
             }
+            (Interruption::Continued, None) => Resumption::RestartSystemCall,
+            (Interruption::Restartable, Some(action)) if action.has(SA_RESTART) => Resumption::Repeat,
             (_, Some(_)) => Resumption::Fail,
         }
     }
@@ -312,11 +278,7 @@ mod tests {
     use super::*;
 
     fn action(handler: u64, flags: u64) -> SigAction {
-        SigAction {
-            handler,
-            flags,
-            mask: SignalSet::EMPTY,
-        }
+        SigAction { handler, flags, mask: SignalSet::EMPTY }
     }
 
     #[test]
@@ -327,11 +289,7 @@ mod tests {
             mask: SignalSet::of(&[Signal::INT]),
         };
         assert_eq!(SigAction::from_bytes(&given.to_bytes()), given);
-        let odd = SigAction {
-            flags: !0,
-            mask: SignalSet::ALL,
-            ..given
-        };
+        let odd = SigAction { flags: !0, mask: SignalSet::ALL, ..given };
         let kept = SigAction::from_bytes(&odd.to_bytes());
         assert_eq!(kept.flags, SA_KNOWN);
         assert!(!kept.mask.contains(Signal::KILL));
@@ -340,40 +298,16 @@ mod tests {
     #[test]
     fn what_is_arranged_decides() {
         let mut actions = SignalActions::new();
-        assert_eq!(
-            actions.set(Signal::KILL, action(1, 0)),
-            Err(Error::InvalidArgument)
-        );
-        assert_eq!(
-            actions.deliver(Signal::SEGV, Protection::None),
-            Delivery::Terminate { core: true }
-        );
-        assert_eq!(
-            actions.deliver(Signal::KILL, Protection::None),
-            Delivery::Terminate { core: false }
-        );
-        assert_eq!(
-            actions.deliver(Signal::TSTP, Protection::None),
-            Delivery::Stop
-        );
-        assert_eq!(
-            actions.deliver(Signal::TERM, Protection::Init),
-            Delivery::Ignore
-        );
-        assert_eq!(
-            actions.deliver(Signal::CONT, Protection::None),
-            Delivery::Ignore
-        );
+        assert_eq!(actions.set(Signal::KILL, action(1, 0)), Err(Error::InvalidArgument));
+        assert_eq!(actions.deliver(Signal::SEGV, Protection::None), Delivery::Terminate { core: true });
+        assert_eq!(actions.deliver(Signal::KILL, Protection::None), Delivery::Terminate { core: false });
+        assert_eq!(actions.deliver(Signal::TSTP, Protection::None), Delivery::Stop);
+        assert_eq!(actions.deliver(Signal::TERM, Protection::Init), Delivery::Ignore);
+        assert_eq!(actions.deliver(Signal::CONT, Protection::None), Delivery::Ignore);
         let once = action(0x1000, SA_RESETHAND);
         assert_eq!(actions.set(Signal::INT, once), Ok(SigAction::default()));
-        assert_eq!(
-            actions.deliver(Signal::INT, Protection::Init),
-            Delivery::Handle(once)
-        );
-        assert_eq!(
-            actions.deliver(Signal::INT, Protection::None),
-            Delivery::Terminate { core: false }
-        );
+        assert_eq!(actions.deliver(Signal::INT, Protection::Init), Delivery::Handle(once));
+        assert_eq!(actions.deliver(Signal::INT, Protection::None), Delivery::Terminate { core: false });
     }
 
     #[test]
@@ -387,19 +321,14 @@ mod tests {
         actions.set(Signal::CHLD, action(0x1000, 0)).unwrap();
         assert!(!actions.discards_when_sent(Signal::CHLD, none, Protection::None));
         actions.reset_for_exec();
-        assert_eq!(
-            actions.get(Signal::CHLD).disposition(),
-            Disposition::Default
-        );
+        assert_eq!(actions.get(Signal::CHLD).disposition(), Disposition::Default);
     }
 
     #[test]
     fn exec_keeps_only_what_is_ignored() {
         let mut actions = SignalActions::new();
         actions.set(Signal::INT, action(1, SA_RESTART)).unwrap();
-        actions
-            .set(Signal::QUIT, action(0x4000, SA_RESTART))
-            .unwrap();
+        actions.set(Signal::QUIT, action(0x4000, SA_RESTART)).unwrap();
         actions.reset_for_exec();
         assert_eq!(*actions.get(Signal::INT), action(1, 0));
         assert_eq!(*actions.get(Signal::QUIT), action(0, 0));
@@ -414,10 +343,7 @@ mod tests {
         assert_eq!(actions.get(Signal::SEGV).handler, 0x4000);
         let blocked = SignalSet::of(&[Signal::SEGV, Signal::INT]);
         assert_eq!(actions.force(Signal::SEGV, blocked), free);
-        assert_eq!(
-            actions.deliver(Signal::SEGV, Protection::None),
-            Delivery::Terminate { core: true }
-        );
+        assert_eq!(actions.deliver(Signal::SEGV, Protection::None), Delivery::Terminate { core: true });
     }
 
     #[test]
@@ -428,38 +354,20 @@ mod tests {
         let expected = SignalSet::of(&[Signal::USR1, Signal::HUP, Signal::INT]);
         assert_eq!(handler.mask_in_handler(Signal::INT, before), expected);
         handler.flags = SA_NODEFER;
-        assert!(
-            !handler
-                .mask_in_handler(Signal::INT, before)
-                .contains(Signal::INT)
-        );
+        assert!(!handler.mask_in_handler(Signal::INT, before).contains(Signal::INT));
     }
 
     #[test]
     fn restarts_follow_linux_s_four_codes() {
         let (plain, restart) = (action(0x1000, 0), action(0x1000, SA_RESTART));
         let table = [
-            (
-                Interruption::Restartable,
-                [Resumption::Repeat, Resumption::Fail, Resumption::Repeat],
-            ),
-            (
-                Interruption::UnlessHandled,
-                [Resumption::Repeat, Resumption::Fail, Resumption::Fail],
-            ),
+            (Interruption::Restartable, [Resumption::Repeat, Resumption::Fail, Resumption::Repeat]),
+            (Interruption::UnlessHandled, [Resumption::Repeat, Resumption::Fail, Resumption::Fail]),
             (Interruption::Always, [Resumption::Repeat; 3]),
-            (
-                Interruption::Continued,
-                [
-                    Resumption::RestartSystemCall,
-                    Resumption::Fail,
-                    Resumption::Fail,
-                ],
-            ),
+            (Interruption::Continued, [Resumption::RestartSystemCall, Resumption::Fail, Resumption::Fail]),
         ];
         for (interruption, expected) in table {
-            let seen =
-                [None, Some(&plain), Some(&restart)].map(|handler| interruption.resume(handler));
+            let seen = [None, Some(&plain), Some(&restart)].map(|handler| interruption.resume(handler));
             assert_eq!(seen, expected, "{interruption:?}");
         }
     }

@@ -38,21 +38,11 @@ impl AlternateStack {
     /// Bytes of `stack_t`.
     pub const SIZE: usize = 24;
     /// None.
-    pub const DISABLED: Self = Self {
-        base: 0,
-        flags: SS_DISABLE,
-        padding: 0,
-        size: 0,
-    };
+    pub const DISABLED: Self = Self { base: 0, flags: SS_DISABLE, padding: 0, size: 0 };
 
     /// A stack, or the request for one.
     pub const fn new(base: u64, flags: i32, size: u64) -> Self {
-        Self {
-            base,
-            flags,
-            padding: 0,
-            size,
-        }
+        Self { base, flags, padding: 0, size }
     }
 
     /// From the bytes that a program gives, unchecked.
@@ -140,35 +130,18 @@ mod tests {
     #[test]
     fn setting_follows_linux_s_rules() {
         let mut stack = AlternateStack::DISABLED;
-        assert_eq!(
-            stack.set(&AlternateStack::new(0x1000, 4, 0x2000), 0),
-            Err(Error::InvalidArgument)
-        );
-        assert_eq!(
-            stack.set(&AlternateStack::new(0x1000, 0, 2047), 0),
-            Err(Error::OutOfMemory)
-        );
-        assert_eq!(
-            stack.set(&AlternateStack::new(0x1000, SS_ONSTACK, 2048), 0),
-            Ok(())
-        );
-        assert_eq!(
-            stack.set(&AlternateStack::new(0x8000, 0, 4096), 0x1100),
-            Err(Error::NotPermitted)
-        );
-        assert_eq!(
-            stack.set(&AlternateStack::new(0x9, SS_DISABLE, 9), 0),
-            Ok(())
-        );
+        assert_eq!(stack.set(&AlternateStack::new(0x1000, 4, 0x2000), 0), Err(Error::InvalidArgument));
+        assert_eq!(stack.set(&AlternateStack::new(0x1000, 0, 2047), 0), Err(Error::OutOfMemory));
+        assert_eq!(stack.set(&AlternateStack::new(0x1000, SS_ONSTACK, 2048), 0), Ok(()));
+        assert_eq!(stack.set(&AlternateStack::new(0x8000, 0, 4096), 0x1100), Err(Error::NotPermitted));
+        assert_eq!(stack.set(&AlternateStack::new(0x9, SS_DISABLE, 9), 0), Ok(()));
         assert_eq!((stack.base, stack.size), (0, 0));
     }
 
     #[test]
     fn a_stack_that_disarms_itself_is_never_in_use() {
         let mut stack = AlternateStack::DISABLED;
-        stack
-            .set(&AlternateStack::new(0x1000, SS_AUTODISARM, 0x2000), 0)
-            .unwrap();
+        stack.set(&AlternateStack::new(0x1000, SS_AUTODISARM, 0x2000), 0).unwrap();
         assert_eq!(stack.report(0x2000).flags, SS_AUTODISARM);
         assert_eq!(stack.top_for_handler(0x2000), Some(0x3000));
         stack.disarm();

@@ -41,11 +41,7 @@ pub struct FloatRegisters {
 impl FloatRegisters {
     /// These registers.
     pub const fn new(f: [u64; 32], fcsr: u32) -> Self {
-        Self {
-            f,
-            fcsr,
-            padding: 0,
-        }
+        Self { f, fcsr, padding: 0 }
     }
 }
 
@@ -149,9 +145,7 @@ pub fn place(action: &SigAction, stack_pointer: u64, stack: &AlternateStack) -> 
         Some(top) if action.has(action::SA_ONSTACK) => top,
         _ => stack_pointer,
     };
-    top.checked_sub(size)
-        .map(|start| start & !15)
-        .ok_or(Error::BadAddress)
+    top.checked_sub(size).map(|start| start & !15).ok_or(Error::BadAddress)
 }
 
 /// How the handler for `action` is entered with its frame at `frame`.
@@ -159,9 +153,7 @@ pub fn entry(action: &SigAction, information: &SigInfo, frame: u64) -> HandlerEn
     HandlerEntry {
         pc: action.handler,
         stack_pointer: frame,
-        signal: information
-            .signal()
-            .map_or(0, |signal| u64::from(signal.number())),
+        signal: information.signal().map_or(0, |signal| u64::from(signal.number())),
         information: frame,
         context: frame + CONTEXT as u64,
     }
@@ -195,17 +187,11 @@ pub fn parse(bytes: &[u8; FRAME_SIZE]) -> Result<ThreadContext> {
         return Err(Error::InvalidArgument);
     }
     let word = |offset: usize| crate::word_at(bytes, offset);
-    let mut registers = IntegerRegisters {
-        pc: word(REGISTERS),
-        ..IntegerRegisters::default()
-    };
+    let mut registers = IntegerRegisters { pc: word(REGISTERS), ..IntegerRegisters::default() };
     for (index, register) in registers.x.iter_mut().enumerate() {
         *register = word(REGISTERS + 8 + index * 8);
     }
-    let mut floating = FloatRegisters {
-        fcsr: word(FCSR) as u32,
-        ..FloatRegisters::default()
-    };
+    let mut floating = FloatRegisters { fcsr: word(FCSR) as u32, ..FloatRegisters::default() };
     for (index, register) in floating.f.iter_mut().enumerate() {
         *register = word(FLOATING + index * 8);
     }
@@ -225,10 +211,7 @@ mod tests {
     use super::*;
 
     fn thread() -> ThreadContext {
-        let registers = IntegerRegisters {
-            pc: 0x1000,
-            x: core::array::from_fn(|index| index as u64 + 1),
-        };
+        let registers = IntegerRegisters { pc: 0x1000, x: core::array::from_fn(|index| index as u64 + 1) };
         let f = core::array::from_fn(|index| 0xffff_0000_0000_0000 | index as u64);
         ThreadContext {
             registers,
@@ -262,32 +245,17 @@ mod tests {
 
     #[test]
     fn frames_go_where_linux_puts_them() {
-        let plain = SigAction {
-            handler: 0x5000,
-            ..SigAction::default()
-        };
-        let on_stack = SigAction {
-            flags: action::SA_ONSTACK,
-            ..plain
-        };
+        let plain = SigAction { handler: 0x5000, ..SigAction::default() };
+        let on_stack = SigAction { flags: action::SA_ONSTACK, ..plain };
         let stack = AlternateStack::new(0x10_0000, 0, 0x4000);
-        assert_eq!(
-            place(&plain, 0x8000_0008, &stack),
-            Ok((0x8000_0008 - 1088) & !15)
-        );
+        assert_eq!(place(&plain, 0x8000_0008, &stack), Ok((0x8000_0008 - 1088) & !15));
         assert_eq!(place(&on_stack, 0x8000_0008, &stack), Ok(0x10_4000 - 1088));
         assert_eq!(place(&on_stack, 0x10_3000, &stack), Ok(0x10_3000 - 1088));
         assert_eq!(place(&on_stack, 0x10_0100, &stack), Err(Error::BadAddress));
-        assert_eq!(
-            place(&on_stack, 0x8000_0000, &AlternateStack::DISABLED),
-            Ok(0x8000_0000 - 1088)
-        );
+        assert_eq!(place(&on_stack, 0x8000_0000, &AlternateStack::DISABLED), Ok(0x8000_0000 - 1088));
         assert_eq!(place(&plain, 100, &stack), Err(Error::BadAddress));
         assert_eq!(place(&on_stack, 100, &stack), Ok(0x10_4000 - 1088));
         let entry = entry(&plain, &SigInfo::kernel(Signal::INT), 0x9000);
-        assert_eq!(
-            (entry.pc, entry.signal, entry.information, entry.context),
-            (0x5000, 2, 0x9000, 0x9080)
-        );
+        assert_eq!((entry.pc, entry.signal, entry.information, entry.context), (0x5000, 2, 0x9000, 0x9080));
     }
 }

@@ -72,12 +72,7 @@ impl SigInfo {
     pub const SIZE: usize = 128;
 
     fn new(signal: u8, code: i32) -> SigInfo {
-        SigInfo {
-            signal: i32::from(signal),
-            errno: 0,
-            code,
-            fields: [0; FIELDS],
-        }
+        SigInfo { signal: i32::from(signal), errno: 0, code, fields: [0; FIELDS] }
     }
 
     fn put(mut self, offset: usize, bytes: &[u8]) -> SigInfo {
@@ -100,24 +95,17 @@ impl SigInfo {
 
     /// By `kill` of the process `pid` of user `uid`.
     pub fn kill(signal: Signal, pid: u32, uid: u32) -> SigInfo {
-        Self::new(signal.number(), SI_USER)
-            .put_u32(0, pid)
-            .put_u32(4, uid)
+        Self::new(signal.number(), SI_USER).put_u32(0, pid).put_u32(4, uid)
     }
 
     /// By `tkill` or `tgkill` of the process `pid` of user `uid`.
     pub fn thread_kill(signal: Signal, pid: u32, uid: u32) -> SigInfo {
-        Self::new(signal.number(), SI_TKILL)
-            .put_u32(0, pid)
-            .put_u32(4, uid)
+        Self::new(signal.number(), SI_TKILL).put_u32(0, pid).put_u32(4, uid)
     }
 
     /// By a POSIX timer: its id, how many expirations were lost, the value given to `timer_create`.
     pub fn timer(signal: Signal, timer: u32, overrun: u32, value: u64) -> SigInfo {
-        Self::new(signal.number(), SI_TIMER)
-            .put_u32(0, timer)
-            .put_u32(4, overrun)
-            .put_u64(8, value)
+        Self::new(signal.number(), SI_TIMER).put_u32(0, timer).put_u32(4, overrun).put_u64(8, value)
     }
 
     /// By an instruction of the thread, at or about `address`; `code` says why (`SEGV_MAPERR` and so on).
@@ -142,12 +130,8 @@ impl SigInfo {
     }
 
     fn child_fields(signal: u8, report: &ChildReport) -> SigInfo {
-        let info = Self::new(signal, report.code)
-            .put_u32(0, report.pid)
-            .put_u32(4, report.uid);
-        info.put_u32(8, report.status as u32)
-            .put_u64(16, report.user_ticks)
-            .put_u64(24, report.system_ticks)
+        let info = Self::new(signal, report.code).put_u32(0, report.pid).put_u32(4, report.uid);
+        info.put_u32(8, report.status as u32).put_u64(16, report.user_ticks).put_u64(24, report.system_ticks)
     }
 
     /// What a program gave to `rt_sigqueueinfo` for `signal`; its own `si_signo` is overruled.
@@ -197,9 +181,7 @@ impl SigInfo {
     #[inline]
     pub fn is_synchronous(&self) -> bool {
         self.code > SI_USER
-            && self
-                .signal()
-                .is_some_and(|signal| super::SignalSet::SYNCHRONOUS.contains(signal))
+            && self.signal().is_some_and(|signal| super::SignalSet::SYNCHRONOUS.contains(signal))
     }
 
     /// Whether a process may send this to another by `rt_sigqueueinfo`: it must not look like the kernel's or `tkill`'s.
@@ -230,13 +212,7 @@ impl SigInfo {
 
 impl core::fmt::Debug for SigInfo {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(
-            f,
-            "SigInfo({:?}, code {}, {:x?})",
-            self.signal(),
-            self.code,
-            self.fields
-        )
+        write!(f, "SigInfo({:?}, code {}, {:x?})", self.signal(), self.code, self.fields)
     }
 }
 
@@ -251,37 +227,16 @@ mod tests {
     #[test]
     fn fields_stand_where_linux_has_them() {
         let kill = SigInfo::kill(Signal::TERM, 42, 1000).to_bytes();
-        assert_eq!(
-            [0, 4, 8, 16, 20].map(|offset| u32_at(&kill, offset)),
-            [15, 0, 0, 42, 1000]
-        );
+        assert_eq!([0, 4, 8, 16, 20].map(|offset| u32_at(&kill, offset)), [15, 0, 0, 42, 1000]);
         let fault = SigInfo::fault(Signal::SEGV, SEGV_ACCERR, 0x1_2345_6789).to_bytes();
-        assert_eq!(
-            (u32_at(&fault, 8), crate::word_at(&fault, 16)),
-            (2, 0x1_2345_6789)
-        );
-        let report = ChildReport {
-            code: CLD_KILLED,
-            pid: 7,
-            uid: 8,
-            status: 9,
-            user_ticks: 10,
-            system_ticks: 11,
-        };
+        assert_eq!((u32_at(&fault, 8), crate::word_at(&fault, 16)), (2, 0x1_2345_6789));
+        let report =
+            ChildReport { code: CLD_KILLED, pid: 7, uid: 8, status: 9, user_ticks: 10, system_ticks: 11 };
         let child = SigInfo::waited(&report).to_bytes();
-        assert_eq!(
-            [0, 8, 16, 20, 24].map(|offset| u32_at(&child, offset)),
-            [17, 2, 7, 8, 9]
-        );
-        assert_eq!(
-            (crate::word_at(&child, 32), crate::word_at(&child, 40)),
-            (10, 11)
-        );
+        assert_eq!([0, 8, 16, 20, 24].map(|offset| u32_at(&child, offset)), [17, 2, 7, 8, 9]);
+        assert_eq!((crate::word_at(&child, 32), crate::word_at(&child, 40)), (10, 11));
         let timer = SigInfo::timer(Signal::ALRM, 3, 4, 5).to_bytes();
-        assert_eq!(
-            [8, 16, 20, 24].map(|offset| u32_at(&timer, offset)),
-            [-2i32 as u32, 3, 4, 5]
-        );
+        assert_eq!([8, 16, 20, 24].map(|offset| u32_at(&timer, offset)), [-2i32 as u32, 3, 4, 5]);
     }
 
     #[test]
@@ -299,9 +254,6 @@ mod tests {
         let seen = info.to_bytes();
         assert_eq!(seen[4..], bytes[4..]);
         bytes[100] = 1;
-        assert_eq!(
-            SigInfo::from_user(Signal::USR2, &bytes),
-            Err(Error::ArgumentListTooLong)
-        );
+        assert_eq!(SigInfo::from_user(Signal::USR2, &bytes), Err(Error::ArgumentListTooLong));
     }
 }

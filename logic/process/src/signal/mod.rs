@@ -100,11 +100,7 @@ impl Signal {
     /// The signal with this number; `None` outside 1 to [`Signal::LAST`].
     #[inline]
     pub const fn new(number: u32) -> Option<Signal> {
-        if number >= 1 && number <= Self::LAST as u32 {
-            Some(Signal(number as u8))
-        } else {
-            None
-        }
+        if number >= 1 && number <= Self::LAST as u32 { Some(Signal(number as u8)) } else { None }
     }
 
     /// Its number.
@@ -150,17 +146,10 @@ impl SignalSet {
     /// `SIGKILL` and `SIGSTOP`.
     pub const UNBLOCKABLE: SignalSet = SignalSet::of(&[Signal::KILL, Signal::STOP]);
     /// Those that stop a process by default.
-    pub const STOPPING: SignalSet =
-        SignalSet::of(&[Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU]);
+    pub const STOPPING: SignalSet = SignalSet::of(&[Signal::STOP, Signal::TSTP, Signal::TTIN, Signal::TTOU]);
     /// Those that an instruction of the thread itself causes, and that are delivered before any other.
-    pub const SYNCHRONOUS: SignalSet = SignalSet::of(&[
-        Signal::SEGV,
-        Signal::BUS,
-        Signal::ILL,
-        Signal::TRAP,
-        Signal::FPE,
-        Signal::SYS,
-    ]);
+    pub const SYNCHRONOUS: SignalSet =
+        SignalSet::of(&[Signal::SEGV, Signal::BUS, Signal::ILL, Signal::TRAP, Signal::FPE, Signal::SYS]);
 
     /// The set of these signals.
     pub const fn of(signals: &[Signal]) -> SignalSet {
@@ -236,22 +225,14 @@ impl SignalSet {
     /// The one with the lowest number.
     #[inline]
     pub const fn first(self) -> Option<Signal> {
-        if self.0 == 0 {
-            None
-        } else {
-            Some(Signal(self.0.trailing_zeros() as u8 + 1))
-        }
+        if self.0 == 0 { None } else { Some(Signal(self.0.trailing_zeros() as u8 + 1)) }
     }
 
     /// The one to be delivered first: synchronous ones before the others, lower numbers before higher.
     #[inline]
     pub const fn first_deliverable(self) -> Option<Signal> {
         let synchronous = self.intersection(Self::SYNCHRONOUS);
-        if synchronous.is_empty() {
-            self.first()
-        } else {
-            synchronous.first()
-        }
+        if synchronous.is_empty() { self.first() } else { synchronous.first() }
     }
 
     /// Every signal in it, in ascending order.
@@ -319,12 +300,7 @@ mod tests {
         let last = Signal::new(64).unwrap();
         assert!(SignalSet::ALL.contains(last) && last.is_real_time());
         assert!(SignalSet::from_bits(1 << 63).iter().eq([last]));
-        assert_eq!(
-            MaskChange::Set
-                .apply(SignalSet::EMPTY, SignalSet::ALL)
-                .bits(),
-            !(1 << 8 | 1 << 18)
-        );
+        assert_eq!(MaskChange::Set.apply(SignalSet::EMPTY, SignalSet::ALL).bits(), !(1 << 8 | 1 << 18));
         assert!(MaskChange::new(3).is_err());
     }
 
@@ -332,10 +308,7 @@ mod tests {
     fn faults_come_before_lower_numbers() {
         let set = SignalSet::of(&[Signal::HUP, Signal::SEGV, Signal::BUS]);
         assert_eq!(set.first_deliverable(), Some(Signal::BUS));
-        assert_eq!(
-            SignalSet::of(&[Signal::USR1, Signal::INT]).first_deliverable(),
-            Some(Signal::INT)
-        );
+        assert_eq!(SignalSet::of(&[Signal::USR1, Signal::INT]).first_deliverable(), Some(Signal::INT));
         assert_eq!(SignalSet::EMPTY.first_deliverable(), None);
     }
 
@@ -344,10 +317,7 @@ mod tests {
         assert_eq!(Signal::CHLD.default_action(), DefaultAction::Ignore);
         assert_eq!(Signal::XFSZ.default_action(), DefaultAction::DumpCore);
         assert_eq!(Signal::TTOU.default_action(), DefaultAction::Stop);
-        assert_eq!(
-            Signal::new(40).unwrap().default_action(),
-            DefaultAction::Terminate
-        );
+        assert_eq!(Signal::new(40).unwrap().default_action(), DefaultAction::Terminate);
         assert_eq!(Signal::CONT.default_action(), DefaultAction::Continue);
     }
 }

@@ -16,9 +16,7 @@ pub struct SignalQuota {
 impl SignalQuota {
     /// Nothing queued.
     pub const fn new() -> Self {
-        Self {
-            queued: AtomicUsize::new(0),
-        }
+        Self { queued: AtomicUsize::new(0) }
     }
 
     /// How many are queued.
@@ -28,11 +26,9 @@ impl SignalQuota {
 
     fn charge(&self, limit: u64) -> bool {
         // Only the number matters, no other memory is published by it.
-        let raised = self
-            .queued
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
-                ((queued as u64) < limit).then_some(queued + 1)
-            });
+        let raised = self.queued.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |queued| {
+            ((queued as u64) < limit).then_some(queued + 1)
+        });
         raised.is_ok()
     }
 
@@ -64,11 +60,7 @@ pub struct PendingSignals {
 impl PendingSignals {
     /// Nothing pending. What is queued counts against `quota`, that of the user whose process it is.
     pub fn new(quota: Arc<SignalQuota>) -> Self {
-        Self {
-            set: SignalSet::EMPTY,
-            queue: VecDeque::new(),
-            quota,
-        }
+        Self { set: SignalSet::EMPTY, queue: VecDeque::new(), quota }
     }
 
     /// Which signals are pending.
@@ -109,11 +101,7 @@ impl PendingSignals {
         if !self.set.contains(signal) {
             return None;
         }
-        let mut same = self
-            .queue
-            .iter()
-            .enumerate()
-            .filter(|(_, info)| info.signal() == Some(signal));
+        let mut same = self.queue.iter().enumerate().filter(|(_, info)| info.signal() == Some(signal));
         let position = same.next().map(|(index, _)| index);
         if same.next().is_none() {
             self.set.remove(signal);
@@ -134,8 +122,7 @@ impl PendingSignals {
         }
         self.set = self.set.difference(signals);
         let before = self.queue.len();
-        self.queue
-            .retain(|info| !info.signal().is_some_and(|signal| signals.contains(signal)));
+        self.queue.retain(|info| !info.signal().is_some_and(|signal| signals.contains(signal)));
         self.quota.release(before - self.queue.len());
         self.release_memory();
     }
@@ -147,12 +134,7 @@ impl PendingSignals {
     }
 
     fn first_synchronous(&self, mask: SignalSet) -> Option<Signal> {
-        if self
-            .set
-            .difference(mask)
-            .intersection(SignalSet::SYNCHRONOUS)
-            .is_empty()
-        {
+        if self.set.difference(mask).intersection(SignalSet::SYNCHRONOUS).is_empty() {
             return None;
         }
         let mut faults = self.queue.iter().filter(|info| info.is_synchronous());
@@ -177,9 +159,7 @@ pub fn next_signal(
     // A kill ends everything, and nothing else is worth the work.
     let kill = thread.set.union(process.set).contains(Signal::KILL);
     if kill {
-        let taken = thread
-            .take(Signal::KILL)
-            .or_else(|| process.take(Signal::KILL));
+        let taken = thread.take(Signal::KILL).or_else(|| process.take(Signal::KILL));
         return taken.map(|information| (Signal::KILL, information));
     }
     if let Some(signal) = thread.first_synchronous(mask) {
@@ -198,11 +178,7 @@ mod tests {
 
     fn queues() -> (PendingSignals, PendingSignals, Arc<SignalQuota>) {
         let quota = Arc::new(SignalQuota::new());
-        (
-            PendingSignals::new(quota.clone()),
-            PendingSignals::new(quota.clone()),
-            quota,
-        )
+        (PendingSignals::new(quota.clone()), PendingSignals::new(quota.clone()), quota)
     }
 
     fn real_time(number: u32, value: u64) -> SigInfo {
@@ -216,14 +192,8 @@ mod tests {
     #[test]
     fn standard_signals_coalesce_and_real_time_ones_queue_in_order() {
         let (mut thread, mut process, quota) = queues();
-        assert_eq!(
-            process.send(SigInfo::kill(Signal::INT, 1, 1), 10),
-            Ok(Outcome::Pending)
-        );
-        assert_eq!(
-            process.send(SigInfo::kill(Signal::INT, 2, 2), 10),
-            Ok(Outcome::Coalesced)
-        );
+        assert_eq!(process.send(SigInfo::kill(Signal::INT, 1, 1), 10), Ok(Outcome::Pending));
+        assert_eq!(process.send(SigInfo::kill(Signal::INT, 2, 2), 10), Ok(Outcome::Coalesced));
         for value in 0..3 {
             assert_eq!(process.send(real_time(40, value), 10), Ok(Outcome::Pending));
         }
@@ -245,12 +215,8 @@ mod tests {
     fn faults_first_then_the_thread_s_then_the_process_s() {
         let (mut thread, mut process, _) = queues();
         process.send(SigInfo::kernel(Signal::HUP), 10).unwrap();
-        thread
-            .send(SigInfo::thread_kill(Signal::USR1, 1, 1), 10)
-            .unwrap();
-        thread
-            .send(SigInfo::fault(Signal::SEGV, SEGV_MAPERR, 0), 10)
-            .unwrap();
+        thread.send(SigInfo::thread_kill(Signal::USR1, 1, 1), 10).unwrap();
+        thread.send(SigInfo::fault(Signal::SEGV, SEGV_MAPERR, 0), 10).unwrap();
         thread.send(SigInfo::fault(Signal::ILL, 1, 0), 10).unwrap();
         let mut seen = alloc::vec::Vec::new();
         while let Some((signal, _)) = next_signal(&mut thread, &mut process, SignalSet::EMPTY) {
@@ -266,10 +232,7 @@ mod tests {
         let mask = SignalSet::mask_from_bits(!0);
         assert_eq!(next_signal(&mut thread, &mut process, mask), None);
         process.send(SigInfo::kill(Signal::KILL, 1, 1), 0).unwrap();
-        assert_eq!(
-            next_signal(&mut thread, &mut process, mask).unwrap().0,
-            Signal::KILL
-        );
+        assert_eq!(next_signal(&mut thread, &mut process, mask).unwrap().0, Signal::KILL);
         assert_eq!(process.set(), SignalSet::of(&[Signal::TERM]));
     }
 
@@ -281,19 +244,10 @@ mod tests {
         // kill() of a real-time signal goes through, without its information.
         let kill = SigInfo::kill(Signal::new(40).unwrap(), 5, 5);
         assert_eq!(process.send(kill, 0), Ok(Outcome::Pending));
-        assert_eq!(
-            next_signal(&mut thread, &mut process, SignalSet::EMPTY)
-                .unwrap()
-                .1
-                .pid(),
-            0
-        );
+        assert_eq!(next_signal(&mut thread, &mut process, SignalSet::EMPTY).unwrap().1.pid(), 0);
         // kill() of a standard signal is exempt.
         process.send(SigInfo::kill(Signal::INT, 5, 5), 0).unwrap();
-        assert_eq!(
-            (quota.queued(), process.take(Signal::INT).unwrap().pid()),
-            (1, 5)
-        );
+        assert_eq!((quota.queued(), process.take(Signal::INT).unwrap().pid()), (1, 5));
     }
 
     #[test]

@@ -48,10 +48,7 @@ impl JobState {
         if self.is_stopped() {
             return Notification::None;
         }
-        *self = JobState {
-            stopped_by: Some(signal),
-            unreported: true,
-        };
+        *self = JobState { stopped_by: Some(signal), unreported: true };
         Notification::Stopped(signal)
     }
 
@@ -61,10 +58,7 @@ impl JobState {
         if !self.is_stopped() {
             return Notification::None;
         }
-        *self = JobState {
-            stopped_by: None,
-            unreported: true,
-        };
+        *self = JobState { stopped_by: None, unreported: true };
         Notification::Continued
     }
 
@@ -124,10 +118,7 @@ mod tests {
     fn each_change_is_reported_once() {
         let mut state = JobState::default();
         assert_eq!(state.resume(), Notification::None);
-        assert_eq!(
-            state.stop(Signal::TSTP),
-            Notification::Stopped(Signal::TSTP)
-        );
+        assert_eq!(state.stop(Signal::TSTP), Notification::Stopped(Signal::TSTP));
         assert_eq!(state.stop(Signal::STOP), Notification::None);
         assert_eq!(state.take_stopped(), Some(Signal::TSTP));
         assert_eq!((state.take_stopped(), state.is_stopped()), (None, true));

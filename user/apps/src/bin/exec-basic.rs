@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::ExitCode;
 
 use asyncos_apps::system::{
-    Child, Ended, Errno, SignalSet, block_signals, close, execute, exit_now, ignore_signal, in_child, open, pipe, read,
-    write,
+    Child, Ended, Errno, SignalSet, block_signals, close, execute, exit_now, ignore_signal, in_child, open,
+    pipe, read, write,
 };
 use asyncos_apps::{Report, call};
 
@@ -51,15 +51,20 @@ fn other_side(arguments: &[String]) -> i32 {
             i32::from(address != 0)
         }
         "auxiliary" => {
-            let own = auxiliary(libc::AT_UID) == 0 && auxiliary(libc::AT_EUID) == 0 && auxiliary(libc::AT_SECURE) == 0;
-            let headers =
-                auxiliary(libc::AT_PHENT) == 56 && auxiliary(libc::AT_PHNUM) > 0 && auxiliary(libc::AT_PHDR) != 0;
+            let own = auxiliary(libc::AT_UID) == 0
+                && auxiliary(libc::AT_EUID) == 0
+                && auxiliary(libc::AT_SECURE) == 0;
+            let headers = auxiliary(libc::AT_PHENT) == 56
+                && auxiliary(libc::AT_PHNUM) > 0
+                && auxiliary(libc::AT_PHDR) != 0;
             let program = auxiliary(libc::AT_ENTRY) != 0 && auxiliary(libc::AT_EXECFN) != 0;
-            let extensions = b"imafdc".iter().all(|letter| auxiliary(libc::AT_HWCAP) >> (letter - b'a') & 1 == 1);
+            let extensions =
+                b"imafdc".iter().all(|letter| auxiliary(libc::AT_HWCAP) >> (letter - b'a') & 1 == 1);
             i32::from(own) + 2 * i32::from(headers) + 4 * i32::from(program) + 8 * i32::from(extensions)
         }
         "descriptors" => {
-            i32::from(read(50, &mut [0]).is_ok()) + 2 * i32::from(read(51, &mut [0]) == Err(Errno(libc::EBADF)))
+            i32::from(read(50, &mut [0]).is_ok())
+                + 2 * i32::from(read(51, &mut [0]) == Err(Errno(libc::EBADF)))
         }
         "signals" => {
             let mask = block_signals(SignalSet(0)).map_or(0, |mask| mask.0);
@@ -85,11 +90,20 @@ fn passing(report: &mut Report) {
     report.equal("a status comes back", run(&["x", "--child", "status"], &[]), Ok(Ended::Exited(42)));
     report.equal("arguments", run(&["x", "--child", "count", "", "b c", "d"], &[]), Ok(Ended::Exited(6)));
     let long = "y".repeat(100_000);
-    report.equal("a long argument", run(&["x", "--child", "last", &long], &[]), Ok(Ended::Exited(100_000 % 251)));
-    let many: Vec<&str> = ["x", "--child", "last"].into_iter().chain(std::iter::repeat_n("word", 20_000)).collect();
+    report.equal(
+        "a long argument",
+        run(&["x", "--child", "last", &long], &[]),
+        Ok(Ended::Exited(100_000 % 251)),
+    );
+    let many: Vec<&str> =
+        ["x", "--child", "last"].into_iter().chain(std::iter::repeat_n("word", 20_000)).collect();
     report.equal("20,000 arguments", run(&many, &[]), Ok(Ended::Exited(4)));
     let environment = ["A=1", "EXEC_BASIC=a value"];
-    report.equal("the environment", run(&["x", "--child", "environment"], &environment), Ok(Ended::Exited(21)));
+    report.equal(
+        "the environment",
+        run(&["x", "--child", "environment"], &environment),
+        Ok(Ended::Exited(21)),
+    );
     report.equal("an empty one", run(&["x", "--child", "environment"], &[]), Ok(Ended::Exited(0)));
     report.equal("the page size", run(&["x", "--child", "page-size"], &[]), Ok(Ended::Exited(4)));
     report.equal("random bytes", run(&["x", "--child", "random"], &[]), Ok(Ended::Exited(1)));
@@ -175,7 +189,11 @@ fn scripts(report: &mut Report) {
     std::fs::copy("script", "status").expect("a copy");
     report.equal("as its first argument", run(c"status", &["x"]), Ok(Ended::Exited(42)));
     std::fs::copy("script", "count").expect("a copy");
-    report.equal("then the arguments, without the first", run(c"count", &["x", "a", "b"]), Ok(Ended::Exited(5)));
+    report.equal(
+        "then the arguments, without the first",
+        run(c"count", &["x", "a", "b"]),
+        Ok(Ended::Exited(5)),
+    );
     file(c"spaced", 0o755, format!("#!  {own}  --child  \n").as_bytes());
     std::fs::rename("spaced", "last").expect("a rename");
     report.equal("blanks around do not count", run(c"last", &["x", "1234567"]), Ok(Ended::Exited(7)));

@@ -62,8 +62,10 @@ fn opening(report: &mut Report) {
     report.equal("O_TRUNC empties", size(c"file"), Ok(0));
     let mask = call!(SYS_umask, 0o027);
     report.equal("umask before", mask.map(|mask| mask & !0o777), Ok(0));
-    report
-        .succeeds("creation under a umask", call!(SYS_openat, HERE, c"masked", libc::O_CREAT | libc::O_WRONLY, 0o666));
+    report.succeeds(
+        "creation under a umask",
+        call!(SYS_openat, HERE, c"masked", libc::O_CREAT | libc::O_WRONLY, 0o666),
+    );
     report.equal("the umask applies", status(c"masked", 0).map(|status| status.st_mode & 0o7777), Ok(0o640));
     let _ = call!(SYS_umask, mask.unwrap_or(0o022));
 }
@@ -129,8 +131,16 @@ fn names(report: &mut Report) {
     report.succeeds("symlink", call!(SYS_symlinkat, c"one", HERE, c"soft"));
     let mut target = [0u8; 16];
     report.equal("readlink", call!(SYS_readlinkat, HERE, c"soft", &mut target[..], 16), Ok(3));
-    report.equal("readlink into little room", call!(SYS_readlinkat, HERE, c"soft", &mut target[..], 2), Ok(2));
-    report.fails("readlink of a file", call!(SYS_readlinkat, HERE, c"one", &mut target[..], 16), libc::EINVAL);
+    report.equal(
+        "readlink into little room",
+        call!(SYS_readlinkat, HERE, c"soft", &mut target[..], 2),
+        Ok(2),
+    );
+    report.fails(
+        "readlink of a file",
+        call!(SYS_readlinkat, HERE, c"one", &mut target[..], 16),
+        libc::EINVAL,
+    );
     report.fails("O_NOFOLLOW on a link", open(c"soft", libc::O_RDONLY | libc::O_NOFOLLOW), libc::ELOOP);
     let kind = |flags| status(c"soft", flags).map(|status| status.st_mode & libc::S_IFMT);
     report.equal("stat follows", kind(0), Ok(libc::S_IFREG));
@@ -161,9 +171,17 @@ fn directories(report: &mut Report) {
     report.fails("mkdir again", call!(SYS_mkdirat, HERE, c"dir", 0o755), libc::EEXIST);
     report.fails("mkdir below nothing", call!(SYS_mkdirat, HERE, c"none/dir", 0o755), libc::ENOENT);
     make(c"dir/inside", b"");
-    report.fails("rmdir of a full one", call!(SYS_unlinkat, HERE, c"dir", libc::AT_REMOVEDIR), libc::ENOTEMPTY);
+    report.fails(
+        "rmdir of a full one",
+        call!(SYS_unlinkat, HERE, c"dir", libc::AT_REMOVEDIR),
+        libc::ENOTEMPTY,
+    );
     report.fails("unlink of a directory", call!(SYS_unlinkat, HERE, c"dir", 0), libc::EISDIR);
-    report.fails("rmdir of a file", call!(SYS_unlinkat, HERE, c"dir/inside", libc::AT_REMOVEDIR), libc::ENOTDIR);
+    report.fails(
+        "rmdir of a file",
+        call!(SYS_unlinkat, HERE, c"dir/inside", libc::AT_REMOVEDIR),
+        libc::ENOTDIR,
+    );
     report.fails("rmdir of dot", call!(SYS_unlinkat, HERE, c"dir/.", libc::AT_REMOVEDIR), libc::EINVAL);
     report.fails("into itself", call!(SYS_renameat2, HERE, c"dir", HERE, c"dir/sub", 0), libc::EINVAL);
     report.equal("links of a directory", status(c"dir", 0).map(|status| status.st_nlink), Ok(2));
@@ -178,7 +196,11 @@ fn directories(report: &mut Report) {
     report.fails("no room for an entry", refused, libc::EINVAL);
     report.succeeds("fchdir", call!(SYS_fchdir, directory));
     let mut path = [0u8; 64];
-    report.equal("getcwd counts the NUL", call!(SYS_getcwd, &mut path[..], 64), Ok(b"/tmp/files-basic/dir\0".len()));
+    report.equal(
+        "getcwd counts the NUL",
+        call!(SYS_getcwd, &mut path[..], 64),
+        Ok(b"/tmp/files-basic/dir\0".len()),
+    );
     report.fails("getcwd without room", call!(SYS_getcwd, &mut path[..], 5), libc::ERANGE);
     report.succeeds("back", call!(SYS_chdir, c".."));
     report.fails("chdir to a file", call!(SYS_chdir, c"file"), libc::ENOTDIR);
@@ -238,7 +260,9 @@ fn devices(report: &mut Report) {
     let random = open(c"/dev/urandom", libc::O_RDONLY).expect("/dev/urandom");
     let (mut first, mut second) = ([0u8; 32], [0u8; 32]);
     let both = (read(random, &mut first), read(random, &mut second));
-    report.check("urandom differs", both == (Ok(32), Ok(32)) && first != second, || format!("{both:?} {first:?}"));
+    report.check("urandom differs", both == (Ok(32), Ok(32)) && first != second, || {
+        format!("{both:?} {first:?}")
+    });
     report.equal(
         "null is a character device",
         status(c"/dev/null", 0).map(|status| (status.st_mode & libc::S_IFMT, status.st_rdev)),

@@ -11,12 +11,17 @@ const USER: u32 = 12345;
 const REFUSED: i32 = 3;
 
 fn main() -> ExitCode {
-    let allowed: u64 = std::env::args().nth(1).map_or(64, |text| text.parse().expect("a number of processes"));
+    let allowed: u64 =
+        std::env::args().nth(1).map_or(64, |text| text.parse().expect("a number of processes"));
     let mut report = Report::new();
     report.equal("started by root", call!(SYS_geteuid), Ok(0));
 
     let counted = in_child(|| fork_until_refused(allowed)).and_then(Child::wait);
-    report.equal("sleeping children are refused at the limit with EAGAIN", counted, Ok(Ended::Exited(REFUSED)));
+    report.equal(
+        "sleeping children are refused at the limit with EAGAIN",
+        counted,
+        Ok(Ended::Exited(REFUSED)),
+    );
 
     let exploding = in_child(|| explode(allowed)).expect("fork of the bomb");
     let ended = exploding.wait_at_most(20_000_000_000);

@@ -18,15 +18,18 @@ const HEADERS: usize = 64 + 16 * 56;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
-    let number =
-        |position: usize, default: u64| arguments.get(position).map_or(default, |text| text.parse().expect("a number"));
+    let number = |position: usize, default: u64| {
+        arguments.get(position).map_or(default, |text| text.parse().expect("a number"))
+    };
     let (count, seed) = (number(1, 1_000), number(2, 1));
     let hello = "/bin/hello".to_string();
     let source = arguments.get(3).cloned().or_else(|| std::fs::exists(&hello).ok()?.then_some(hello));
     let source = source.unwrap_or("/proc/self/exe".to_string());
     let mut report = Report::new();
     let intact = std::fs::read(&source).unwrap_or_default();
-    report.check("the program to damage", intact.starts_with(b"\x7fELF"), || format!("{source} is no ELF file"));
+    report.check("the program to damage", intact.starts_with(b"\x7fELF"), || {
+        format!("{source} is no ELF file")
+    });
     report.equal("runs when it is intact", run(&intact), Ok(Some(Ended::Exited(0))));
 
     let mut random = Random::new(seed);
@@ -44,7 +47,9 @@ fn main() -> ExitCode {
         "{refused} refused, {exited} exited, {killed} killed by a signal, {stopped_by_clock} killed after a while"
     ));
     report.equal("every copy was refused or ended", failed, 0);
-    report.check("both refusals and runs happened", refused > 0 && killed + exited > 0, || "one sided".to_string());
+    report.check("both refusals and runs happened", refused > 0 && killed + exited > 0, || {
+        "one sided".to_string()
+    });
     report.equal("the intact program still runs", run(&intact), Ok(Some(Ended::Exited(0))));
     let _ = std::fs::remove_file(COPY);
     report.finish()
@@ -80,7 +85,8 @@ fn run(program: &[u8]) -> Result<Option<Ended>, asyncos_apps::Errno> {
     std::fs::write(COPY, program).expect("space for the copy");
     std::fs::set_permissions(COPY, std::fs::Permissions::from_mode(0o755)).expect("the copy is ours");
     in_child(|| {
-        for (resource, value) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_CPU, 2), (libc::RLIMIT_AS, 256 << 20)] {
+        for (resource, value) in [(libc::RLIMIT_CORE, 0), (libc::RLIMIT_CPU, 2), (libc::RLIMIT_AS, 256 << 20)]
+        {
             let _ = limit(resource, value);
         }
         // A damaged program may write anything to what it has open.

@@ -79,7 +79,9 @@ fn main() -> ExitCode {
                 match attempt(&arena, row, position, bad) {
                     Verdict::Refused => {}
                     Verdict::NotImplemented => implemented = false,
-                    Verdict::Wrong(text) => complaints.push(format!("argument {position} {bad_name}: {text}")),
+                    Verdict::Wrong(text) => {
+                        complaints.push(format!("argument {position} {bad_name}: {text}"))
+                    }
                 }
             }
         }
@@ -197,7 +199,9 @@ fn attempt(arena: &Arena, row: &Row, position: usize, bad: Bad) -> Verdict {
     let answer = result.load(std::sync::atomic::Ordering::SeqCst) as i32;
     match ended {
         Ok(Some(Ended::Exited(0))) => {}
-        Ok(Some(Ended::Exited(1))) => return Verdict::Wrong(format!("wrote through the pointer (answer {answer})")),
+        Ok(Some(Ended::Exited(1))) => {
+            return Verdict::Wrong(format!("wrote through the pointer (answer {answer})"));
+        }
         other => return Verdict::Wrong(format!("ended {other:?}")),
     }
     match -answer {

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use asyncos_apps::random::Random;
 use asyncos_apps::system::{
-    Access, Child, Ended, Mapping, PAGE_BYTES, become_user, exit_now, handle_signal, in_child, limit, now_ns, open,
-    pipe, read, trap, write,
+    Access, Child, Ended, Mapping, PAGE_BYTES, become_user, exit_now, handle_signal, in_child, limit, now_ns,
+    open, pipe, read, trap, write,
 };
 use asyncos_apps::{Report, call};
 
@@ -57,14 +57,18 @@ fn main() -> ExitCode {
 
     let rounds = calls.div_ceil(processes * CALLS_PER_CHILD);
     let callers: Vec<Child> = (0..processes)
-        .map(|process| in_child(|| call_at_random(seed ^ ((process as u64) << 32), rounds)).expect("fork of a caller"))
+        .map(|process| {
+            in_child(|| call_at_random(seed ^ ((process as u64) << 32), rounds)).expect("fork of a caller")
+        })
         .collect();
     for (process, caller) in callers.into_iter().enumerate() {
         let ended = caller.wait();
         report.equal(&format!("caller {process} saw all its children end"), ended, Ok(Ended::Exited(0)));
     }
-    report
-        .remark(&format!("{} calls with seed {seed} from {processes} processes", rounds * processes * CALLS_PER_CHILD));
+    report.remark(&format!(
+        "{} calls with seed {seed} from {processes} processes",
+        rounds * processes * CALLS_PER_CHILD
+    ));
     still_working(&mut report);
     let _ = call!(SYS_chdir, c"/");
     let _ = std::fs::remove_dir_all("/tmp/hostile-random");
@@ -114,7 +118,9 @@ fn random_calls(seed: u64) -> i32 {
         let _ = call!(SYS_close, descriptor);
         let _ = open(c"/dev/null", libc::O_RDWR);
     }
-    let (Ok(memory), Ok(_ends)) = (Mapping::anonymous(64 * PAGE_BYTES, Access::WRITE), pipe(libc::O_NONBLOCK)) else {
+    let (Ok(memory), Ok(_ends)) =
+        (Mapping::anonymous(64 * PAGE_BYTES, Access::WRITE), pipe(libc::O_NONBLOCK))
+    else {
         return 4;
     };
     let _ = open(c"file", libc::O_RDWR | libc::O_CREAT | libc::O_NONBLOCK);
@@ -175,7 +181,17 @@ fn value(random: &mut Random, memory: usize) -> usize {
         2 => random.below(1024),
         3 => 1 << random.below(64),
         4 => {
-            memory + random.pick(&[0, 64, 128, 1000, PAGE_BYTES, 32 * PAGE_BYTES, 40 * PAGE_BYTES, 64 * PAGE_BYTES - 4])
+            memory
+                + random.pick(&[
+                    0,
+                    64,
+                    128,
+                    1000,
+                    PAGE_BYTES,
+                    32 * PAGE_BYTES,
+                    40 * PAGE_BYTES,
+                    64 * PAGE_BYTES - 4,
+                ])
         }
         5 => memory + random.below(66 * PAGE_BYTES),
         6 => random.pick(&[3, 4, 5]),
@@ -199,7 +215,7 @@ fn still_working(report: &mut Report) {
     let started = now_ns();
     asyncos_apps::system::sleep_ns(1_000_000);
     report.holds("time goes on", now_ns() >= started + 1_000_000);
-    let handled =
-        handle_signal(libc::SIGUSR1, ignore, 0).and_then(|()| call!(SYS_kill, std::process::id(), libc::SIGUSR1));
+    let handled = handle_signal(libc::SIGUSR1, ignore, 0)
+        .and_then(|()| call!(SYS_kill, std::process::id(), libc::SIGUSR1));
     report.succeeds("signals work", handled);
 }

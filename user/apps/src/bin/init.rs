@@ -106,18 +106,34 @@ fn open_console() {
 fn chosen_program() -> Result<Program, String> {
     if Path::new(COMMAND).exists() {
         let arguments = texts_of(COMMAND)?;
-        let file = arguments.first().ok_or(format!("{COMMAND}: no command in it"))?.to_string_lossy().into_owned();
-        return Ok(Program { file, arguments, environment: environment()?, directory: c"/", redirected: true });
+        let file =
+            arguments.first().ok_or(format!("{COMMAND}: no command in it"))?.to_string_lossy().into_owned();
+        return Ok(Program {
+            file,
+            arguments,
+            environment: environment()?,
+            directory: c"/",
+            redirected: true,
+        });
     }
     let given: Vec<String> = std::env::args().skip(1).collect();
     if let Some(file) = given.first().cloned() {
-        let arguments =
-            given.into_iter().map(|argument| CString::new(argument).expect("arguments have no NUL")).collect();
-        return Ok(Program { file, arguments, environment: environment()?, directory: c"/", redirected: false });
+        let arguments = given
+            .into_iter()
+            .map(|argument| CString::new(argument).expect("arguments have no NUL"))
+            .collect();
+        return Ok(Program {
+            file,
+            arguments,
+            environment: environment()?,
+            directory: c"/",
+            redirected: false,
+        });
     }
     let shells = ["/bin/busybox", "/usr/bin/busybox", "/bin/sh", "/usr/bin/sh", "/bin/bash"];
     let shell = shells.into_iter().find(|shell| Path::new(shell).exists());
-    let file = shell.ok_or("no command to run, and no shell: neither busybox nor /bin/sh is in the root image")?;
+    let file =
+        shell.ok_or("no command to run, and no shell: neither busybox nor /bin/sh is in the root image")?;
     Ok(Program {
         file: file.to_string(),
         arguments: vec![c"-sh".to_owned()],
@@ -142,11 +158,14 @@ fn environment() -> Result<Vec<CString>, String> {
     let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
     let terminal = line.split_whitespace().find_map(|word| word.strip_prefix("TERM=")).unwrap_or("vt100");
     let defaults = [format!("PATH={PATH}"), "HOME=/root".to_string(), format!("TERM={terminal}")];
-    let mut texts: Vec<CString> =
-        defaults.into_iter().map(|text| CString::new(text).expect("the kernel's command line has no NUL")).collect();
+    let mut texts: Vec<CString> = defaults
+        .into_iter()
+        .map(|text| CString::new(text).expect("the kernel's command line has no NUL"))
+        .collect();
     if Path::new(ENVIRONMENT).exists() {
         for text in texts_of(ENVIRONMENT)? {
-            let name = text.to_bytes().split_inclusive(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
+            let name =
+                text.to_bytes().split_inclusive(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
             texts.retain(|other| !other.to_bytes().starts_with(&name));
             texts.push(text);
         }
@@ -208,7 +227,8 @@ fn search_and_execute(program: &Program) -> Errno {
     if program.file.contains('/') {
         return execute_file(&program.file, program);
     }
-    let path = program.environment.iter().find_map(|text| text.to_str().ok()?.strip_prefix("PATH=")).unwrap_or(PATH);
+    let path =
+        program.environment.iter().find_map(|text| text.to_str().ok()?.strip_prefix("PATH=")).unwrap_or(PATH);
     let mut answer = Errno(libc::ENOENT);
     for directory in path.split(':') {
         let directory = if directory.is_empty() { "." } else { directory };

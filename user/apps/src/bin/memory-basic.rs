@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use asyncos_apps::system::{Access, Child, Ended, Errno, Mapping, PAGE_BYTES, close, in_child, open, read, write};
+use asyncos_apps::system::{
+    Access, Child, Ended, Errno, Mapping, PAGE_BYTES, close, in_child, open, read, write,
+};
 use asyncos_apps::{Report, call};
 
 fn main() -> ExitCode {
@@ -64,7 +66,11 @@ fn refused(report: &mut Report) {
     );
     report.fails("unmapping an odd address", call!(SYS_munmap, 0x1234_5001, PAGE_BYTES), libc::EINVAL);
     report.fails("unmapping nothing", call!(SYS_munmap, 0x1234_5000, 0), libc::EINVAL);
-    report.fails("protecting what is not there", call!(SYS_mprotect, 0x1234_5000, PAGE_BYTES, 3), libc::ENOMEM);
+    report.fails(
+        "protecting what is not there",
+        call!(SYS_mprotect, 0x1234_5000, PAGE_BYTES, 3),
+        libc::ENOMEM,
+    );
     let kernel = 0xffff_ffc0_0000_0000usize;
     let taken = call!(SYS_mmap, kernel, PAGE_BYTES, 3, private | libc::MAP_FIXED, -1, 0);
     report.fails("the kernel's addresses", taken, libc::ENOMEM);
@@ -136,7 +142,8 @@ fn resizing(report: &mut Report) {
     let (old, beyond) = (memory.address(), memory.address() + 2 * PAGE_BYTES);
     report.equal("the rest is gone", outcome(|| i32::from(Mapping::adopt(beyond, 1).byte(0))), FAULT);
     let blocker = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
-    let blocked = Mapping::adopt(call!(SYS_mmap, beyond, PAGE_BYTES, 3, blocker, -1, 0).expect("a page"), PAGE_BYTES);
+    let blocked =
+        Mapping::adopt(call!(SYS_mmap, beyond, PAGE_BYTES, 3, blocker, -1, 0).expect("a page"), PAGE_BYTES);
     report.fails("no room and no moving", memory.resize(4 * PAGE_BYTES, 0), libc::ENOMEM);
     report.equal("a refusal changes nothing", memory.load(PAGE_BYTES, 5), b"moved".to_vec());
     report.succeeds("moving", memory.resize(4 * PAGE_BYTES, libc::MREMAP_MAYMOVE));
@@ -218,8 +225,8 @@ fn files(report: &mut Report) {
     let _ = call!(SYS_pwrite64, file, c"W", 1, 3);
     report.equal("writes to the file reach shared memory", shared.byte(3), b'W');
     report.succeeds("msync", call!(SYS_msync, shared.address(), PAGE_BYTES, libc::MS_SYNC));
-    let offset =
-        Mapping::new(PAGE_BYTES, Access::READ, libc::MAP_SHARED, file, PAGE_BYTES as i64).expect("at an offset");
+    let offset = Mapping::new(PAGE_BYTES, Access::READ, libc::MAP_SHARED, file, PAGE_BYTES as i64)
+        .expect("at an offset");
     report.equal("an offset", (offset.byte(99), offset.byte(100)), (b'a', 0));
     let _ = call!(SYS_ftruncate, file, 10);
     report.equal(
@@ -243,11 +250,15 @@ fn large(report: &mut Report) {
         memory.set_byte(offset, (offset / PAGE_BYTES % 251) as u8);
     }
     let intact = |memory: &Mapping| {
-        (0..memory.length()).step_by(PAGE_BYTES).all(|offset| memory.byte(offset) == (offset / PAGE_BYTES % 251) as u8)
+        (0..memory.length())
+            .step_by(PAGE_BYTES)
+            .all(|offset| memory.byte(offset) == (offset / PAGE_BYTES % 251) as u8)
     };
     report.holds("16 MiB keep what is written", intact(&memory));
-    report
-        .succeeds("a small page in a large one is protected", memory.protect_range(5 << 20, PAGE_BYTES, Access::READ));
+    report.succeeds(
+        "a small page in a large one is protected",
+        memory.protect_range(5 << 20, PAGE_BYTES, Access::READ),
+    );
     report.holds("without harm", intact(&memory));
     let child = outcome(|| {
         memory.set_byte((5 << 20) + PAGE_BYTES, 77);
@@ -256,7 +267,11 @@ fn large(report: &mut Report) {
     report.equal("a child's copy", child, Ok(Ended::Exited((6 << 20) / 4096 % 251 + 1)));
     report.holds("a child changes nothing", intact(&memory));
     report.succeeds("a hole in a large page", memory.unmap_range(9 << 20, 3 * PAGE_BYTES));
-    report.equal("beside the hole", memory.byte((9 << 20) + 3 * PAGE_BYTES), (((9 << 20) / 4096 + 3) % 251) as u8);
+    report.equal(
+        "beside the hole",
+        memory.byte((9 << 20) + 3 * PAGE_BYTES),
+        (((9 << 20) / 4096 + 3) % 251) as u8,
+    );
     report.equal("in the hole", outcome(|| i32::from(memory.byte((9 << 20) + PAGE_BYTES))), FAULT);
 }
 

@@ -27,8 +27,9 @@ fn main() -> ExitCode {
         report.remark(&format!("round {round}: the hog ended so: {ended:?}"));
         let expected = matches!(ended, Ok(Some(Ended::Killed(libc::SIGKILL) | Ended::Exited(REFUSED))));
         report.check("the hog is killed or refused", expected, || format!("{ended:?}"));
-        let small =
-            in_child(|| i32::from(Mapping::anonymous(1 << 20, Access::WRITE).map(|m| m.fill(0, 1 << 20, 1)).is_err()));
+        let small = in_child(|| {
+            i32::from(Mapping::anonymous(1 << 20, Access::WRITE).map(|m| m.fill(0, 1 << 20, 1)).is_err())
+        });
         report.equal("its memory is there for others", small.and_then(Child::wait), Ok(Ended::Exited(0)));
     }
     let intact = witness.load(0, 1 << 20).iter().all(|byte| *byte == 0x5a);

@@ -35,7 +35,11 @@ fn data(report: &mut Report) {
     report.equal("writing nothing", write(writer, b""), Ok(0));
     let mut waiting = 0i32;
     let _ = write(writer, b"12345");
-    report.equal("FIONREAD", call!(SYS_ioctl, reader, libc::FIONREAD as usize, &mut waiting).map(|_| waiting), Ok(5));
+    report.equal(
+        "FIONREAD",
+        call!(SYS_ioctl, reader, libc::FIONREAD as usize, &mut waiting).map(|_| waiting),
+        Ok(5),
+    );
     let _ = (close(reader), close(writer));
 }
 
@@ -65,14 +69,17 @@ fn without_blocking(report: &mut Report) {
     let mut bytes = vec![0; 1 << 20];
     report.fails("reading an empty pipe", read(reader, &mut bytes), libc::EAGAIN);
     let filled = write(writer, &vec![7; 1 << 20]);
-    report.check("a pipe holds at least 64 KiB", filled.is_ok_and(|count| count >= 65536), || format!("{filled:?}"));
+    report.check("a pipe holds at least 64 KiB", filled.is_ok_and(|count| count >= 65536), || {
+        format!("{filled:?}")
+    });
     report.fails("writing a full pipe", write(writer, b"x"), libc::EAGAIN);
     let _ = read(reader, &mut bytes[..100]);
     let part = write(writer, &[1; ATOMIC_BYTES]);
     report.check("4,096 bytes go in whole or not at all", matches!(part, Ok(ATOMIC_BYTES) | Err(_)), || {
         format!("{part:?}")
     });
-    let drained: usize = std::iter::from_fn(|| read(reader, &mut bytes).ok().filter(|count| *count > 0)).sum();
+    let drained: usize =
+        std::iter::from_fn(|| read(reader, &mut bytes).ok().filter(|count| *count > 0)).sum();
     report.equal("all of it comes out", drained + 100, filled.unwrap_or(0) + part.unwrap_or(0));
     let _ = (close(reader), close(writer));
 }
@@ -136,7 +143,11 @@ fn readiness(report: &mut Report) {
     let _ = close(reader);
     let (reader, writer) = pipe(0).expect("a pipe");
     let _ = close(reader);
-    report.equal("no reader is an error", poll(writer, libc::POLLOUT), Ok((1, libc::POLLOUT | libc::POLLERR)));
+    report.equal(
+        "no reader is an error",
+        poll(writer, libc::POLLOUT),
+        Ok((1, libc::POLLOUT | libc::POLLERR)),
+    );
     let _ = close(writer);
 }
 

@@ -16,7 +16,8 @@ const BYTES_PER_THREAD: u64 = 2048;
 const SETTLE_NS: u64 = 5_000_000_000;
 
 fn main() -> ExitCode {
-    let mut counts = std::env::args().skip(1).map(|text| text.parse().expect("a number of processes or threads"));
+    let mut counts =
+        std::env::args().skip(1).map(|text| text.parse().expect("a number of processes or threads"));
     let processes = counts.next().unwrap_or(10_000);
     let threads = counts.next().unwrap_or(10_000);
     let mut report = Report::new();
@@ -61,10 +62,10 @@ fn churn_processes(count: usize) -> usize {
 /// Starts `count` threads that block on one futex, calls `while_blocked` with the number that run, releases them and waits
 /// for each to end; the number that ended. All of the memory is given back.
 fn park_threads(count: usize, while_blocked: impl FnOnce(usize)) -> usize {
-    let stacks =
-        Mapping::anonymous(count * STACK_BYTES + 4096, asyncos_apps::system::Access::WRITE).expect("memory for stacks");
-    let words =
-        Mapping::anonymous((count + 1) * 4, asyncos_apps::system::Access::WRITE).expect("memory for thread ids");
+    let stacks = Mapping::anonymous(count * STACK_BYTES + 4096, asyncos_apps::system::Access::WRITE)
+        .expect("memory for stacks");
+    let words = Mapping::anonymous((count + 1) * 4, asyncos_apps::system::Access::WRITE)
+        .expect("memory for thread ids");
     let gate = words.word(0);
     let mut started = 0;
     for number in 0..count {
@@ -118,7 +119,9 @@ fn cost_of_threads(report: &mut Report, before: &MemoryNumbers, blocked: &Memory
         Some(bytes) => {
             let each = bytes / threads as u64;
             report.remark(&format!("{each} bytes of kernel memory for each blocked thread"));
-            report.check("a blocked thread costs at most 2 KiB", each <= BYTES_PER_THREAD, || format!("{each} bytes"));
+            report.check("a blocked thread costs at most 2 KiB", each <= BYTES_PER_THREAD, || {
+                format!("{each} bytes")
+            });
         }
         None => report.holds("the kernel says heap_bytes", false),
     }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use asyncos_apps::system::{
-    Access, Child, Ended, Errno, Mapping, SignalSet, block_signals, default_signal, handle_signal, ignore_signal,
-    in_child, pipe, read, sleep_ns, unblock_signals, write,
+    Access, Child, Ended, Errno, Mapping, SignalSet, block_signals, default_signal, handle_signal,
+    ignore_signal, in_child, pipe, read, sleep_ns, unblock_signals, write,
 };
 use asyncos_apps::{Report, call};
 
@@ -86,7 +86,11 @@ fn masks(report: &mut Report) {
     }
     report.equal("blocked signals wait", handled(), 0);
     let mut pending = 0u64;
-    report.equal("they are pending", call!(SYS_rt_sigpending, &mut pending, 8).map(|_| pending), Ok(1 << 9 | 1 << 39));
+    report.equal(
+        "they are pending",
+        call!(SYS_rt_sigpending, &mut pending, 8).map(|_| pending),
+        Ok(1 << 9 | 1 << 39),
+    );
     let child = outcome(|| {
         let mut pending = 1u64;
         let _ = call!(SYS_rt_sigpending, &mut pending, 8);
@@ -144,7 +148,9 @@ fn defaults(report: &mut Report) {
 }
 
 fn interrupted_calls(report: &mut Report) {
-    for (flags, name) in [(0, "a handler interrupts a read"), (libc::SA_RESTART, "SA_RESTART goes on reading")] {
+    for (flags, name) in
+        [(0, "a handler interrupts a read"), (libc::SA_RESTART, "SA_RESTART goes on reading")]
+    {
         let _ = handle_signal(libc::SIGUSR1, count, flags);
         handled();
         let (reader, writer) = pipe(0).expect("a pipe");
@@ -178,7 +184,11 @@ fn stopping(report: &mut Report) {
         9
     })
     .expect("a child");
-    report.equal("a stop is reported", child.wait_with(libc::WUNTRACED), Ok(Some(Ended::Stopped(libc::SIGSTOP))));
+    report.equal(
+        "a stop is reported",
+        child.wait_with(libc::WUNTRACED),
+        Ok(Some(Ended::Stopped(libc::SIGSTOP))),
+    );
     report.equal("once", child.wait_with(libc::WUNTRACED | libc::WNOHANG), Ok(None));
     let _ = child.signal(libc::SIGCONT);
     report.equal("going on is reported", child.wait_with(libc::WCONTINUED), Ok(Some(Ended::Continued)));
@@ -228,7 +238,8 @@ fn faults(report: &mut Report) {
         let Ok(memory) = Mapping::anonymous(64 << 10, Access::WRITE) else { return 1 };
         // The kernel's stack_t: address, flags and padding, size.
         let stack = [memory.address(), 0, memory.length()];
-        if call!(SYS_sigaltstack, &stack, 0).is_err() || handle_signal(libc::SIGUSR1, count, libc::SA_ONSTACK).is_err()
+        if call!(SYS_sigaltstack, &stack, 0).is_err()
+            || handle_signal(libc::SIGUSR1, count, libc::SA_ONSTACK).is_err()
         {
             return 2;
         }
@@ -259,7 +270,9 @@ fn groups(report: &mut Report) {
     report.fails("a group of nobody", call!(SYS_setpgid, 4_000_000, 0), libc::ESRCH);
     let session = outcome(|| {
         let own = std::process::id() as usize;
-        let fresh = call!(SYS_setsid) == Ok(own) && call!(SYS_getsid, 0) == Ok(own) && call!(SYS_getpgid, 0) == Ok(own);
+        let fresh = call!(SYS_setsid) == Ok(own)
+            && call!(SYS_getsid, 0) == Ok(own)
+            && call!(SYS_getpgid, 0) == Ok(own);
         i32::from(!fresh) + 2 * i32::from(call!(SYS_setsid) != Err(Errno(libc::EPERM)))
     });
     report.equal("a session of its own, once", session, Ok(Ended::Exited(0)));

@@ -17,11 +17,23 @@ struct Bench {
 
 const BENCHES: [Bench; 10] = [
     Bench { name: "getppid", iterations: 100_000, run: |count| calls(libc::SYS_getppid, [0; 3], count) },
-    Bench { name: "read-zero", iterations: 50_000, run: |count| transfer(c"/dev/zero", libc::SYS_read, count) },
-    Bench { name: "write-null", iterations: 50_000, run: |count| transfer(c"/dev/null", libc::SYS_write, count) },
+    Bench {
+        name: "read-zero",
+        iterations: 50_000,
+        run: |count| transfer(c"/dev/zero", libc::SYS_read, count),
+    },
+    Bench {
+        name: "write-null",
+        iterations: 50_000,
+        run: |count| transfer(c"/dev/null", libc::SYS_write, count),
+    },
     Bench { name: "pipe", iterations: 20_000, run: pipe_round },
     Bench { name: "clock-gettime", iterations: 50_000, run: clock },
-    Bench { name: "sched-yield", iterations: 50_000, run: |count| calls(libc::SYS_sched_yield, [0; 3], count) },
+    Bench {
+        name: "sched-yield",
+        iterations: 50_000,
+        run: |count| calls(libc::SYS_sched_yield, [0; 3], count),
+    },
     Bench { name: "fork-exit-wait", iterations: 300, run: fork_exit_wait },
     Bench { name: "mmap-munmap", iterations: 5_000, run: map_unmap },
     Bench { name: "page-fault", iterations: 8_192, run: page_faults },
@@ -35,7 +47,8 @@ fn main() -> ExitCode {
         BENCHES.iter().for_each(|bench| show(bench, bench.iterations));
     }
     for text in &chosen {
-        let (name, count) = text.split_once('=').map_or((text.as_str(), None), |(name, count)| (name, Some(count)));
+        let (name, count) =
+            text.split_once('=').map_or((text.as_str(), None), |(name, count)| (name, Some(count)));
         let bench = BENCHES.iter().find(|bench| bench.name == name);
         let iterations =
             count.map_or(bench.map(|bench| bench.iterations), |count| count.parse().ok().filter(|n| *n > 0));

@@ -6,7 +6,8 @@
 use std::process::ExitCode;
 
 use asyncos_apps::system::{
-    Child, Ended, Errno, SignalSet, block_signals, default_signal, ignore_signal, in_child, open, read, sleep_ns, write,
+    Child, Ended, Errno, SignalSet, block_signals, default_signal, ignore_signal, in_child, open, read,
+    sleep_ns, write,
 };
 use asyncos_apps::{Report, call};
 
@@ -33,7 +34,9 @@ struct WindowSize {
 fn main() -> ExitCode {
     let mut report = Report::new();
     let Ok(terminal) = open(c"/dev/tty", libc::O_RDWR) else {
-        eprintln!("terminal-basic: no controlling terminal (start it from a shell with job control, or by setsid -c)");
+        eprintln!(
+            "terminal-basic: no controlling terminal (start it from a shell with job control, or by setsid -c)"
+        );
         return ExitCode::from(2);
     };
     let Ok(original) = settings(terminal) else {
@@ -75,10 +78,18 @@ fn modes(report: &mut Report, terminal: i32, original: Settings) {
         open(c"/proc/self/exe", libc::O_RDONLY).and_then(settings),
         Err(Errno(libc::ENOTTY)),
     );
-    report.equal("/dev/null neither", open(c"/dev/null", libc::O_RDWR).and_then(settings), Err(Errno(libc::ENOTTY)));
+    report.equal(
+        "/dev/null neither",
+        open(c"/dev/null", libc::O_RDWR).and_then(settings),
+        Err(Errno(libc::ENOTTY)),
+    );
     report.fails("an unknown ioctl", call!(SYS_ioctl, terminal, 0x5499, 0), libc::ENOTTY);
     report.succeeds("flushing", call!(SYS_ioctl, terminal, libc::TCFLSH as usize, libc::TCIFLUSH));
-    report.fails("flushing what is not there", call!(SYS_ioctl, terminal, libc::TCFLSH as usize, 99), libc::EINVAL);
+    report.fails(
+        "flushing what is not there",
+        call!(SYS_ioctl, terminal, libc::TCFLSH as usize, 99),
+        libc::EINVAL,
+    );
     report.succeeds("draining", call!(SYS_ioctl, terminal, libc::TCSBRK as usize, 1));
 }
 
@@ -143,7 +154,11 @@ fn job_control(report: &mut Report, terminal: i32) {
         let _ = (call!(SYS_setpgid, 0, 0), ignore_signal(libc::SIGTTIN));
         read(terminal, &mut [0; 8]).err().map_or(0, |error| error.0)
     });
-    report.equal("or fails when that is ignored", ignoring.and_then(Child::wait), Ok(Ended::Exited(libc::EIO)));
+    report.equal(
+        "or fails when that is ignored",
+        ignoring.and_then(Child::wait),
+        Ok(Ended::Exited(libc::EIO)),
+    );
     let setting = in_child(|| {
         let _ = (call!(SYS_setpgid, 0, 0), default_signal(libc::SIGTTOU));
         let Ok(settings) = settings(terminal) else { return 1 };
@@ -151,7 +166,11 @@ fn job_control(report: &mut Report, terminal: i32) {
     })
     .expect("a child");
     let stopped = setting.wait_with(libc::WUNTRACED);
-    report.equal("changing settings in the background stops", stopped, Ok(Some(Ended::Stopped(libc::SIGTTOU))));
+    report.equal(
+        "changing settings in the background stops",
+        stopped,
+        Ok(Some(Ended::Stopped(libc::SIGTTOU))),
+    );
     let _ = (setting.signal(libc::SIGKILL), setting.wait());
     handing_over(report, terminal, own);
 }
@@ -172,7 +191,11 @@ fn handing_over(report: &mut Report, terminal: i32, own: Result<i32, Errno>) {
     report.equal("the foreground is here again", foreground(terminal), own);
     let _ = asyncos_apps::system::unblock_signals(SignalSet::of(&[libc::SIGTTOU]));
     let nobody = 4_000_000i32;
-    report.fails("a group of nobody", call!(SYS_ioctl, terminal, libc::TIOCSPGRP as usize, &nobody), libc::ESRCH);
+    report.fails(
+        "a group of nobody",
+        call!(SYS_ioctl, terminal, libc::TIOCSPGRP as usize, &nobody),
+        libc::ESRCH,
+    );
 }
 
 fn sessions(report: &mut Report) {
@@ -189,5 +212,9 @@ fn sessions(report: &mut Report) {
         let Ok(console) = open(c"/dev/console", libc::O_RDWR | libc::O_NOCTTY) else { return 1 };
         call!(SYS_ioctl, console, libc::TIOCSCTTY as usize, 0).err().map_or(0, |error| error.0)
     });
-    report.equal("and cannot take another session's", thief.and_then(Child::wait), Ok(Ended::Exited(libc::EPERM)));
+    report.equal(
+        "and cannot take another session's",
+        thief.and_then(Child::wait),
+        Ok(Ended::Exited(libc::EPERM)),
+    );
 }

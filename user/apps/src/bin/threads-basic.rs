@@ -84,7 +84,8 @@ fn endings(report: &mut Report) {
 fn identities(report: &mut Report) {
     let process = call!(SYS_getpid);
     report.equal("the first thread's id is the process's", call!(SYS_gettid), process);
-    let (ids, group) = std::thread::spawn(|| (call!(SYS_gettid), call!(SYS_getpid))).join().expect("no panic");
+    let (ids, group) =
+        std::thread::spawn(|| (call!(SYS_gettid), call!(SYS_getpid))).join().expect("no panic");
     report.holds("another thread has another id", ids != process);
     report.equal("and the same process", group, process);
     report.fails(
@@ -124,7 +125,8 @@ fn storage(report: &mut Report) {
             })
         })
         .collect();
-    let results: Vec<f64> = floats.into_iter().map(|thread| f64::from_bits(thread.join().expect("no panic"))).collect();
+    let results: Vec<f64> =
+        floats.into_iter().map(|thread| f64::from_bits(thread.join().expect("no panic"))).collect();
     let close = results.iter().all(|result| (result - 1.221_402_6).abs() < 1e-5);
     report.check("floating point is each thread's own", close, || format!("{results:?}"));
 }
@@ -174,7 +176,8 @@ fn sharing(report: &mut Report) {
     let other = Arc::clone(&pair);
     let partner = std::thread::spawn(move || turns(&other, 1));
     turns(&pair, 0);
-    report.holds("two threads take turns", partner.join().is_ok() && *pair.0.lock().expect("no panic") == 200);
+    report
+        .holds("two threads take turns", partner.join().is_ok() && *pair.0.lock().expect("no panic") == 200);
     let barrier = Arc::new(Barrier::new(6));
     let leaders: usize = (0..6)
         .map(|_| Arc::clone(&barrier))
@@ -187,10 +190,16 @@ fn sharing(report: &mut Report) {
     let (sender, receiver) = mpsc::channel();
     for number in 0..4u32 {
         let sender = sender.clone();
-        std::thread::spawn(move || (0..500).for_each(|value| sender.send(number * 1000 + value).expect("a receiver")));
+        std::thread::spawn(move || {
+            (0..500).for_each(|value| sender.send(number * 1000 + value).expect("a receiver"))
+        });
     }
     drop(sender);
-    report.equal("a channel loses nothing", receiver.iter().map(u64::from).sum::<u64>(), 4 * 124_750 + 500 * 6_000);
+    report.equal(
+        "a channel loses nothing",
+        receiver.iter().map(u64::from).sum::<u64>(),
+        4 * 124_750 + 500 * 6_000,
+    );
 }
 
 /// Adds one whenever the count's parity is `own`, until it is 200.

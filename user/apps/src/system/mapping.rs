@@ -38,7 +38,13 @@ impl Mapping {
     }
 
     /// A mapping with `libc::MAP_*` flags of a descriptor from `offset`, at an address of the kernel's choice.
-    pub fn new(length: usize, access: Access, flags: i32, descriptor: i32, offset: i64) -> Result<Mapping, Errno> {
+    pub fn new(
+        length: usize,
+        access: Access,
+        flags: i32,
+        descriptor: i32,
+        offset: i64,
+    ) -> Result<Mapping, Errno> {
         let address = call!(SYS_mmap, 0, length, access.0, flags, descriptor, offset)?;
         Ok(Mapping { address, length })
     }

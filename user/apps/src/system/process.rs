@@ -126,8 +126,9 @@ pub fn wait_any(options: i32) -> Result<Option<(Child, Ended)>, Errno> {
 
 /// Replaces the program; returns only with the error.
 pub fn execute(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errno {
-    let pointers =
-        |texts: &[CString]| -> Vec<usize> { texts.iter().map(|text| text.as_ptr() as usize).chain([0]).collect() };
+    let pointers = |texts: &[CString]| -> Vec<usize> {
+        texts.iter().map(|text| text.as_ptr() as usize).chain([0]).collect()
+    };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
     match call!(SYS_execve, path, &arguments[0], &environment[0]) {
         Err(error) => error,
