@@ -2,5 +2,6 @@
 #![no_std]
 
 pub mod error;
+pub mod file;
 pub use error::Error;
 pub use linux_raw_sys as linux;

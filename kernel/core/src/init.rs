@@ -2,7 +2,7 @@
 
 use crate::process::{self, Identity, Inheritance, Place, Process};
 use crate::thread::{Caller, Thread, ThreadSignals};
-use crate::{boot, console_terminal, devices, entropy, exec, log, power, vdso};
+use crate::{boot, console_terminal, devices, entropy, exec, file_systems, log, power, vdso};
 use ::process::credentials::Credentials;
 use ::process::limits::{Limits, Resource};
 use ::process::signal::{SignalActions, SignalQuota, SignalSet};
@@ -61,7 +61,9 @@ async fn start() -> Result<()> {
 }
 
 async fn make_root() -> Result<Location> {
-    let options = vfs::tmpfs::Options::default();
+    file_systems::initialise().await?;
+    let mut options = vfs::tmpfs::Options::default();
+    options.root.permissions = 0o755;
     let file_system = vfs::tmpfs::Tmpfs::named("rootfs", devices::environment().clone(), options);
     let root = Mount::new(file_system, b"rootfs", MountFlags::empty()).top();
     let credentials = vfs::Credentials::root();

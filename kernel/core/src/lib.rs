@@ -14,6 +14,7 @@ pub mod devices;
 pub mod entropy;
 pub mod exec;
 pub mod executor;
+pub mod file_systems;
 pub mod hart;
 pub mod init;
 pub mod interrupts;

@@ -135,6 +135,15 @@ impl FileTable {
         self.insert_from(0, file, on_exec, limit)
     }
 
+    /// Checks that there is a free descriptor below `limit`: what must be known before a file is made.
+    ///
+    /// # Errors
+    /// [`Error::TooManyFiles`].
+    pub fn check_room(&self, limit: u32) -> Result<()> {
+        let found = self.slots.lock().find_free(0);
+        if found < limit as usize { Ok(()) } else { Err(Error::TooManyFiles) }
+    }
+
     fn insert_from(&self, minimum: u32, file: Arc<OpenFile>, on_exec: OnExec, limit: u32) -> Result<u32> {
         let mut slots = self.slots.lock();
         let descriptor = slots.find_free(minimum as usize);
@@ -275,6 +284,11 @@ impl FileTable {
     /// Closes everything.
     pub fn clear(&self) {
         self.remove_range(0..=u32::MAX);
+    }
+
+    /// A number that is above every descriptor in use.
+    pub fn bound(&self) -> u32 {
+        self.slots.lock().files.len() as u32
     }
 
     /// The lowest descriptor in use from `start` on: how /proc/PID/fd lists them.

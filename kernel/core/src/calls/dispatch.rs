@@ -1,8 +1,9 @@
 //! From a number to a call.
 
-use super::{execution, file, memory, unimplemented};
+use super::{descriptors, execution, file, memory, names, poll, status, unimplemented};
 use crate::thread::Caller;
 use abi::linux::general as number;
+use abi::linux::general::AT_SYMLINK_NOFOLLOW;
 use alloc::boxed::Box;
 use base::Result;
 
@@ -15,9 +16,71 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_getpid => execution::getpid(caller).await,
         number::__NR_exit => execution::exit(caller, a).await,
         number::__NR_exit_group => execution::exit_group(caller, a).await,
-        number::__NR_read => Box::pin(file::read(caller, a, b, c)).await,
-        number::__NR_ioctl => Box::pin(file::ioctl(caller, a, b, c)).await,
-        number::__NR_write => Box::pin(file::write(caller, a, b, c)).await,
+        number::__NR_read => file::read(caller, a, b, c).await,
+        number::__NR_write => file::write(caller, a, b, c).await,
+        number::__NR_readv => Box::pin(file::readv(caller, a, b, c)).await,
+        number::__NR_writev => Box::pin(file::writev(caller, a, b, c)).await,
+        number::__NR_pread64 => Box::pin(file::pread64(caller, a, b, c, d)).await,
+        number::__NR_pwrite64 => Box::pin(file::pwrite64(caller, a, b, c, d)).await,
+        number::__NR_preadv => Box::pin(file::preadv(caller, a, b, c, d)).await,
+        number::__NR_pwritev => Box::pin(file::pwritev(caller, a, b, c, d)).await,
+        number::__NR_preadv2 => Box::pin(file::preadv2(caller, [a, b, c, d, e, f])).await,
+        number::__NR_pwritev2 => Box::pin(file::pwritev2(caller, [a, b, c, d, e, f])).await,
+        number::__NR_lseek => Box::pin(file::lseek(caller, a, b, c)).await,
+        number::__NR_openat => Box::pin(names::openat(caller, a, b, c, d)).await,
+        number::__NR_openat2 => Box::pin(names::openat2(caller, a, b, c, d)).await,
+        number::__NR_close => descriptors::close(caller, a).await,
+        number::__NR_close_range => descriptors::close_range(caller, a, b, c).await,
+        number::__NR_dup => descriptors::dup(caller, a).await,
+        number::__NR_dup3 => descriptors::dup3(caller, a, b, c).await,
+        number::__NR_fcntl => Box::pin(descriptors::fcntl(caller, a, b, c)).await,
+        number::__NR_ioctl => Box::pin(descriptors::ioctl(caller, a, b, c)).await,
+        number::__NR_pipe2 => Box::pin(descriptors::pipe2(caller, a, b)).await,
+        number::__NR_ppoll => Box::pin(poll::ppoll(caller, a, b, c, d, e)).await,
+        number::__NR_pselect6 => Box::pin(poll::pselect6(caller, [a, b, c, d, e, f])).await,
+        number::__NR_mkdirat => Box::pin(names::mkdirat(caller, a, b, c)).await,
+        number::__NR_mknodat => Box::pin(names::mknodat(caller, a, b, c, d)).await,
+        number::__NR_unlinkat => Box::pin(names::unlinkat(caller, a, b, c)).await,
+        number::__NR_renameat2 => Box::pin(names::renameat2(caller, [a, b, c, d, e])).await,
+        number::__NR_linkat => Box::pin(names::linkat(caller, [a, b, c, d, e])).await,
+        number::__NR_symlinkat => Box::pin(names::symlinkat(caller, a, b, c)).await,
+        number::__NR_readlinkat => Box::pin(names::readlinkat(caller, a, b, c, d)).await,
+        number::__NR_chdir => Box::pin(names::chdir(caller, a)).await,
+        number::__NR_fchdir => Box::pin(names::fchdir(caller, a)).await,
+        number::__NR_chroot => Box::pin(names::chroot(caller, a)).await,
+        number::__NR_getcwd => Box::pin(names::getcwd(caller, a, b)).await,
+        number::__NR_umask => names::umask(caller, a).await,
+        number::__NR_fstat => Box::pin(status::fstat(caller, a, b)).await,
+        number::__NR_newfstatat => Box::pin(status::newfstatat(caller, a, b, c, d)).await,
+        number::__NR_statx => Box::pin(status::statx(caller, a, b, c, d, e)).await,
+        number::__NR_statfs => Box::pin(status::statfs(caller, a, b)).await,
+        number::__NR_fstatfs => Box::pin(status::fstatfs(caller, a, b)).await,
+        number::__NR_getdents64 => Box::pin(status::getdents64(caller, a, b, c)).await,
+        number::__NR_faccessat => Box::pin(status::faccessat2(caller, a, b, c, 0)).await,
+        number::__NR_faccessat2 => Box::pin(status::faccessat2(caller, a, b, c, d)).await,
+        number::__NR_fchmod => Box::pin(status::fchmod(caller, a, b)).await,
+        number::__NR_fchmodat => Box::pin(status::fchmodat2(caller, a, b, c, 0)).await,
+        number::__NR_fchmodat2 => Box::pin(status::fchmodat2(caller, a, b, c, d)).await,
+        number::__NR_fchown => Box::pin(status::fchown(caller, a, b, c)).await,
+        number::__NR_fchownat => Box::pin(status::fchownat(caller, [a, b, c, d, e])).await,
+        number::__NR_utimensat => Box::pin(status::utimensat(caller, a, b, c, d)).await,
+        number::__NR_truncate => Box::pin(status::truncate(caller, a, b)).await,
+        number::__NR_ftruncate => Box::pin(status::ftruncate(caller, a, b)).await,
+        number::__NR_fallocate => Box::pin(status::fallocate(caller, a, b, c, d)).await,
+        number::__NR_fsync | number::__NR_fdatasync => Box::pin(status::fsync(caller, a)).await,
+        number::__NR_sync => status::sync(caller).await,
+        number::__NR_syncfs => status::syncfs(caller, a).await,
+        number::__NR_fadvise64 => status::fadvise64(caller, a, c, d).await,
+        number::__NR_readahead => status::readahead(caller, a).await,
+        number::__NR_setxattr | number::__NR_getxattr | number::__NR_listxattr | number::__NR_removexattr => {
+            Box::pin(status::no_attributes(caller, a, 0)).await
+        }
+        number::__NR_lsetxattr | number::__NR_lgetxattr | number::__NR_llistxattr | number::__NR_lremovexattr => {
+            Box::pin(status::no_attributes(caller, a, AT_SYMLINK_NOFOLLOW)).await
+        }
+        number::__NR_fsetxattr | number::__NR_fgetxattr | number::__NR_flistxattr | number::__NR_fremovexattr => {
+            status::no_attributes_of(caller, a).await
+        }
         number::__NR_brk => memory::brk(caller, a).await,
         number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
         _ => unimplemented::refuse(number),

@@ -1,13 +1,47 @@
-//! Calls that read and write open files.
+//! Calls that move bytes: the families of `read` and `write`.
+//!
+//! User memory is pinned and handed to the file piece by piece, so that nothing is copied twice. A wait never holds pins:
+//! memory is pinned again when the file is ready.
 
-use super::{descriptor, length};
-use crate::terminal_device;
+use super::areas::{Areas, PinnedAreas};
+use super::descriptor;
+use crate::{signals, terminal_device};
 use crate::thread::Caller;
-use base::address::VirtualAddress;
+use ::process::limits::{INFINITY, Resource};
+use ::process::signal::{SigInfo, Signal};
+use abi::linux::general as linux;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use base::bytes::{Sink, Source};
 use base::{Error, Result};
 use memory::space::Access;
-use vfs::{OpenFile, Readiness};
+use vfs::open_file::SeekFrom;
+use vfs::{FileKind, OpenFile, OpenFlags, Readiness};
+
+/// From where a call reads or to where it writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Position {
+    /// The offset that the descriptors share.
+    Shared,
+    /// This one.
+    At(u64),
+}
+
+impl Position {
+    /// The position of `pread` and its kind.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is negative.
+    fn at(register: usize) -> Result<Self> {
+        if register > isize::MAX as usize { Err(Error::InvalidArgument) } else { Ok(Self::At(register as u64)) }
+    }
+
+    fn advance(&mut self, count: usize) {
+        if let Self::At(offset) = self {
+            *offset += count as u64;
+        }
+    }
+}
 
 /// Waits until the file may be ready for `interest`, unless a signal comes first.
 ///
@@ -23,55 +57,322 @@ pub async fn wait_ready(caller: &Caller, file: &OpenFile, interest: Readiness) -
     caller.interruptible(queue.wait_until(|| file.readiness().intersects(wanted).then_some(()))).await
 }
 
-/// `read`
-pub async fn read(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
-    let file = caller.files.get(descriptor(file))?;
-    let count = length(count)?;
-    if terminal_device::of(&file).is_some() {
-        return terminal_device::read(caller, &file, address, count).await;
-    }
-    loop {
-        let pinned = caller.space.pin(VirtualAddress::new(address), count, Access::Write).await?;
-        match file.read(&mut Sink::scattered(pinned.pieces())).await {
-            Err(Error::WouldBlock) => wait_ready(caller, &file, Readiness::READABLE).await?,
-            outcome => return outcome,
-        }
-    }
+fn readable(caller: &Caller, register: usize) -> Result<Arc<OpenFile>> {
+    let file = caller.files.get(descriptor(register))?;
+    if file.flags().reads() { Ok(file) } else { Err(Error::BadDescriptor) }
 }
 
-/// `ioctl`
-pub async fn ioctl(caller: &Caller, file: usize, request: usize, argument: usize) -> Result<usize> {
-    let file = caller.files.get(descriptor(file))?;
-    match terminal_device::of(&file) {
-        Some(terminal) => terminal_device::control(caller, terminal, request as u32, argument).await,
-        None => Err(Error::NotTerminal),
+fn writable(caller: &Caller, register: usize) -> Result<Arc<OpenFile>> {
+    let file = caller.files.get(descriptor(register))?;
+    if file.flags().writes() { Ok(file) } else { Err(Error::BadDescriptor) }
+}
+
+/// A file for `pread` and `pwrite`: one that has offsets.
+fn with_offsets(caller: &Caller, register: usize) -> Result<()> {
+    let file = caller.files.get(descriptor(register))?;
+    if !file.is_seekable() && !file.flags().contains(OpenFlags::PATH) { Err(Error::IllegalSeek) } else { Ok(()) }
+}
+
+/// `read`
+#[inline]
+pub async fn read(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
+    let file = readable(caller, file)?;
+    read_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
+}
+
+/// `readv`
+pub async fn readv(caller: &Caller, file: usize, vector: usize, count: usize) -> Result<usize> {
+    let file = readable(caller, file)?;
+    let areas = Areas::vector(caller, vector, count).await?;
+    read_areas(caller, &file, areas, Position::Shared).await
+}
+
+/// `pread64`
+pub async fn pread64(caller: &Caller, file: usize, address: usize, count: usize, offset: usize) -> Result<usize> {
+    let position = Position::at(offset)?;
+    with_offsets(caller, file)?;
+    let file = readable(caller, file)?;
+    read_areas(caller, &file, Areas::one(address, count)?, position).await
+}
+
+/// `preadv`
+pub async fn preadv(caller: &Caller, file: usize, vector: usize, count: usize, offset: usize) -> Result<usize> {
+    let position = Position::at(offset)?;
+    with_offsets(caller, file)?;
+    let file = readable(caller, file)?;
+    let areas = Areas::vector(caller, vector, count).await?;
+    read_areas(caller, &file, areas, position).await
+}
+
+/// `preadv2`: of the flags, those that ask for stored data and for polling ask for nothing here.
+pub async fn preadv2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
+    let [file, vector, count, offset, _, flags] = arguments;
+    check_transfer_flags(flags)?;
+    if offset as isize == -1 {
+        return readv(caller, file, vector, count).await;
     }
+    preadv(caller, file, vector, count, offset).await
 }
 
 /// `write`
+#[inline]
 pub async fn write(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
-    let file = caller.files.get(descriptor(file))?;
-    let count = length(count)?;
-    if let Some(terminal) = terminal_device::of(&file) {
-        terminal_device::before_write(caller, terminal)?;
+    let file = writable(caller, file)?;
+    write_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
+}
+
+/// `writev`
+pub async fn writev(caller: &Caller, file: usize, vector: usize, count: usize) -> Result<usize> {
+    let file = writable(caller, file)?;
+    let areas = Areas::vector(caller, vector, count).await?;
+    write_areas(caller, &file, areas, Position::Shared).await
+}
+
+/// `pwrite64`
+pub async fn pwrite64(caller: &Caller, file: usize, address: usize, count: usize, offset: usize) -> Result<usize> {
+    let position = Position::at(offset)?;
+    with_offsets(caller, file)?;
+    let file = writable(caller, file)?;
+    write_areas(caller, &file, Areas::one(address, count)?, position).await
+}
+
+/// `pwritev`
+pub async fn pwritev(caller: &Caller, file: usize, vector: usize, count: usize, offset: usize) -> Result<usize> {
+    let position = Position::at(offset)?;
+    with_offsets(caller, file)?;
+    let file = writable(caller, file)?;
+    let areas = Areas::vector(caller, vector, count).await?;
+    write_areas(caller, &file, areas, position).await
+}
+
+/// `pwritev2`
+pub async fn pwritev2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
+    let [file, vector, count, offset, _, flags] = arguments;
+    check_transfer_flags(flags)?;
+    let written = if offset as isize == -1 {
+        writev(caller, file, vector, count).await?
+    } else {
+        pwritev(caller, file, vector, count, offset).await?
+    };
+    if flags as u32 & (linux::RWF_DSYNC | linux::RWF_SYNC) != 0 {
+        caller.files.get(descriptor(file))?.sync().await?;
+    }
+    Ok(written)
+}
+
+fn check_transfer_flags(flags: usize) -> Result<()> {
+    let known = linux::RWF_HIPRI | linux::RWF_DSYNC | linux::RWF_SYNC;
+    if flags as u32 & !known != 0 { Err(Error::NotSupported) } else { Ok(()) }
+}
+
+/// Reads from a file that is open for reading into user memory; waits for the first bytes if it may.
+///
+/// # Errors
+/// Those of `read(2)`, when nothing was read.
+#[inline]
+pub async fn read_areas(
+    caller: &Caller,
+    file: &OpenFile,
+    mut areas: Areas,
+    mut position: Position,
+) -> Result<usize> {
+    if !file.is_seekable() && terminal_device::of(file).is_some() {
+        let first = areas.current();
+        return alloc::boxed::Box::pin(terminal_device::read(caller, file, first.address, first.length)).await;
     }
     let mut done = 0;
-    while done < count || count == 0 {
-        let pinned = caller.space.pin(VirtualAddress::new(address + done), count - done, Access::Read).await;
-        let outcome = match pinned {
-            Ok(pinned) => file.write(&mut Source::gathered(pinned.pieces())).await,
+    loop {
+        let outcome = match areas.pin(&caller.space, Access::Write).await {
+            Ok(pinned) => read_pinned(file, &pinned, position).await.map(|count| (count, count == pinned.len())),
+            Err(error) if done == 0 => return read_to_nowhere(caller, file, position, error).await,
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(0) => break,
-            Ok(written) => done += written,
+            Ok((count, filled)) => {
+                done += count;
+                areas.advance(count);
+                if !filled || areas.remaining() == 0 {
+                    return Ok(done);
+                }
+                position.advance(count);
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(Error::WouldBlock) => wait_ready(caller, file, Readiness::READABLE).await?,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[inline]
+async fn read_pinned(file: &OpenFile, pinned: &PinnedAreas, position: Position) -> Result<usize> {
+    let mut storage = Vec::new();
+    let mut sink = Sink::scattered(pinned.pieces(&mut storage));
+    match position {
+        Position::Shared => file.read(&mut sink).await,
+        Position::At(offset) => file.read_at(&mut sink, offset).await,
+    }
+}
+
+/// A read into memory that cannot be written: an error only if there is something to read, as on Linux.
+#[cold]
+fn read_to_nowhere<'a>(
+    caller: &'a Caller,
+    file: &'a OpenFile,
+    position: Position,
+    error: Error,
+) -> core::pin::Pin<alloc::boxed::Box<dyn Future<Output = Result<usize>> + Send + 'a>> {
+    alloc::boxed::Box::pin(async move {
+        if !file.is_seekable() {
+            while !file.readiness().intersects(Readiness::READABLE | Readiness::ALWAYS) {
+                wait_ready(caller, file, Readiness::READABLE).await?;
+            }
+            return if file.readiness().intersects(Readiness::READABLE) { Err(error) } else { Ok(0) };
+        }
+        let offset = match position {
+            Position::Shared => file.offset().await,
+            Position::At(offset) => offset,
+        };
+        let mut byte = [0];
+        let available = file.read_at(&mut Sink::new(&mut byte), offset).await?;
+        if available == 0 { Ok(0) } else { Err(error) }
+    })
+}
+
+/// Writes from user memory to a file that is open for writing; waits until all of it is written if it may.
+///
+/// # Errors
+/// Those of `write(2)`, when nothing was written. A pipe without readers raises `SIGPIPE`, too.
+#[inline]
+pub async fn write_areas(
+    caller: &Caller,
+    file: &OpenFile,
+    mut areas: Areas,
+    mut position: Position,
+) -> Result<usize> {
+    let limit = if file.is_seekable() { size_limit(caller, file) } else { INFINITY };
+    let terminal = if file.is_seekable() { None } else { terminal_device::of(file) };
+    let mut done = 0;
+    loop {
+        if let Some(terminal) = terminal
+            && let Err(error) = terminal_device::before_write(caller, terminal)
+        {
+            return if done > 0 { Ok(done) } else { Err(error) };
+        }
+        let outcome = match areas.pin(&caller.space, Access::Read).await {
+            Ok(pinned) if limit == INFINITY => write_pinned(file, &pinned, position, usize::MAX).await,
+            Ok(pinned) => write_within(caller, file, &pinned, position, limit).await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok((count, used)) => {
+                done += count;
+                areas.advance(used);
+                if areas.remaining() == 0 || used == 0 {
+                    break;
+                }
+                position.advance(count);
+            }
             Err(Error::WouldBlock) => {
-                if let Err(error) = wait_ready(caller, &file, Readiness::WRITABLE).await {
+                if let Err(error) = wait_ready(caller, file, Readiness::WRITABLE).await {
                     return if done > 0 { Ok(done) } else { Err(error) };
                 }
             }
-            Err(error) => return if done > 0 { Ok(done) } else { Err(error) },
+            Err(error) => {
+                if error == Error::BrokenPipe {
+                    raise(caller, Signal::PIPE);
+                }
+                return if done > 0 { Ok(done) } else { Err(error) };
+            }
         }
     }
+    if file.flags().contains(OpenFlags::DATA_SYNC) && file.location().kind() == FileKind::Regular {
+        file.sync().await?;
+    }
     Ok(done)
+}
+
+/// Writes what is pinned, at most `most` bytes; how many bytes that were, and how many of the memory it used up, which
+/// differ only for files that take less than they are given and want no more.
+#[inline]
+async fn write_pinned(
+    file: &OpenFile,
+    pinned: &PinnedAreas,
+    position: Position,
+    most: usize,
+) -> Result<(usize, usize)> {
+    let mut storage = Vec::new();
+    let mut source = Source::gathered(pinned.pieces(&mut storage));
+    source.limit(most);
+    let before = source.remaining();
+    let written = match position {
+        Position::Shared => file.write(&mut source).await?,
+        Position::At(offset) => file.write_at(&mut source, offset).await?,
+    };
+    Ok((written, before - source.remaining()))
+}
+
+#[cold]
+fn raise(caller: &Caller, signal: Signal) {
+    // A standard signal finds room, or is pending already.
+    let _ = signals::send_to_thread(&caller.thread, SigInfo::kernel(signal));
+}
+
+/// `RLIMIT_FSIZE`, for the files that it is about.
+#[inline]
+fn size_limit(caller: &Caller, file: &OpenFile) -> u64 {
+    if file.location().kind() != FileKind::Regular {
+        return INFINITY;
+    }
+    caller.process().limits.lock().soft(Resource::FileSize)
+}
+
+/// Checks that a regular file may get as long as `size` (`RLIMIT_FSIZE`).
+///
+/// # Errors
+/// `FileTooLarge`, and `SIGXFSZ` is raised.
+pub fn check_size(caller: &Caller, size: u64) -> Result<()> {
+    if size > caller.process().limits.lock().soft(Resource::FileSize) {
+        raise(caller, Signal::XFSZ);
+        return Err(Error::FileTooLarge);
+    }
+    Ok(())
+}
+
+/// As [`write_pinned`], but nothing beyond `limit`.
+#[cold]
+fn write_within<'a>(
+    caller: &'a Caller,
+    file: &'a OpenFile,
+    pinned: &'a PinnedAreas,
+    position: Position,
+    limit: u64,
+) -> core::pin::Pin<alloc::boxed::Box<dyn Future<Output = Result<(usize, usize)>> + Send + 'a>> {
+    alloc::boxed::Box::pin(async move {
+        let start = match position {
+            _ if file.flags().contains(OpenFlags::APPEND) => file.location().inode().metadata().await?.size,
+            Position::Shared => file.offset().await,
+            Position::At(offset) => offset,
+        };
+        if start >= limit && !pinned.is_empty() {
+            raise(caller, Signal::XFSZ);
+            return Err(Error::FileTooLarge);
+        }
+        let most = usize::try_from(limit.saturating_sub(start)).unwrap_or(usize::MAX);
+        write_pinned(file, pinned, position, most).await
+    })
+}
+
+/// `lseek`
+pub async fn lseek(caller: &Caller, file: usize, offset: usize, whence: usize) -> Result<usize> {
+    let file = caller.files.get(descriptor(file))?;
+    let offset = offset as i64;
+    let to = match whence as u32 {
+        linux::SEEK_SET => SeekFrom::Start(offset),
+        linux::SEEK_CUR => SeekFrom::Current(offset),
+        linux::SEEK_END => SeekFrom::End(offset),
+        linux::SEEK_DATA => SeekFrom::Extent(vfs::inode::Extent::Data, offset),
+        linux::SEEK_HOLE => SeekFrom::Extent(vfs::inode::Extent::Hole, offset),
+        _ => return Err(Error::InvalidArgument),
+    };
+    Ok(file.seek(to).await? as usize)
 }

@@ -4,11 +4,17 @@
 //! negated. One file for each group of calls. A call that the kernel does not have answers `ENOSYS` and is counted
 //! ([`unimplemented`]).
 
+pub mod areas;
+pub mod descriptors;
 pub mod dispatch;
 pub mod execution;
 pub mod file;
 pub mod memory;
+pub mod names;
+pub mod poll;
+pub mod status;
 pub mod unimplemented;
+pub mod watching;
 
 use crate::signals::Interrupted;
 use crate::thread::{Caller, ATTENTION_SIGNAL};
