@@ -1,6 +1,6 @@
 //! `cargo xtask bench`: measures, and writes what it measured as one object a line.
 
-use crate::workspace::usage;
+use crate::workspace::{say, usage};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -100,9 +100,9 @@ pub fn bench(options: &BenchOptions) -> Result<u8> {
     for benchmark in BENCHMARKS.iter().filter(chosen) {
         for figure in (benchmark.measure)(options)? {
             let Figure { test, system, realm, smp, median, low, high, n, unit, .. } = &figure;
-            println!(
-                "{test:<28} {system:<8} {realm:<9} smp {smp} {median:>14.1} {unit} ({low:.1}..{high:.1}, n {n})"
-            );
+            say(format_args!(
+                "{test:<28} {system:<8} {realm:<9} smp {smp} {median:>14.1} {unit} ({low:.1}..{high:.1}, n {n})\n"
+            ));
             if let Some(file) = &mut file {
                 writeln!(file, "{}", figure.to_json())?;
             }

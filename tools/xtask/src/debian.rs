@@ -167,18 +167,16 @@ impl Archive {
         }
         note("fetching the list of Debian packages");
         std::fs::write(self.folder.join("status"), "")?;
-        let mut failure = anyhow::anyhow!("no mirror answered");
         for mirror in mirrors {
             let line = format!("deb [signed-by={keyring}] {mirror} {SUITE} main\n");
             std::fs::write(self.folder.join("sources.list"), line)?;
             let mut command = self.apt("apt-get");
             command.args(["-q", "-o", "APT::Update::Error-Mode=any", "update"]);
-            match capture(&mut command, "fetching the list of Debian packages") {
-                Ok(_) => return write_whole(&self.folder.join("updated"), b""),
-                Err(error) => failure = error,
+            if capture(&mut command, "apt-get update").is_ok() {
+                return write_whole(&self.folder.join("updated"), b"");
             }
         }
-        Err(failure)
+        bail!("no mirror of Debian {SUITE} answers, with a good signature (is there a network?)")
     }
 
     /// An apt program that sees nothing but this root, and the host's settings for the way to the network.

@@ -64,7 +64,11 @@ fn perform(command: Command) -> Result<u8> {
     match command {
         Command::Build(options) => {
             let images = build::build(&options)?;
-            println!("kernel {}\ninitrd {}", images.kernel.display(), images.initrd.display());
+            workspace::say(format_args!(
+                "kernel {}\ninitrd {}\n",
+                images.kernel.display(),
+                images.initrd.display()
+            ));
             Ok(0)
         }
         Command::Run(options) => run::run(&options),
@@ -87,7 +91,10 @@ fn refuse(error: &clap::Error) -> ExitCode {
         return ExitCode::from(if error.kind() == ErrorKind::DisplayHelp { 0 } else { 2 });
     }
     let text = error.render().to_string();
-    let lines = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let lines = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let words: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     eprintln!("xtask: {}", words.join("; ").trim_start_matches("error: "));
     ExitCode::from(2)

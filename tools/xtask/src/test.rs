@@ -7,7 +7,7 @@ use crate::run::{Errand, boot_errand};
 use crate::setup;
 use crate::suites::{Action, SUITES, Suite};
 use crate::tidy::check_sources;
-use crate::workspace::{cargo, note, target_dir};
+use crate::workspace::{cargo, note, say, target_dir};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::process::{Command, Stdio};
@@ -88,7 +88,7 @@ pub fn test(options: &TestOptions) -> Result<u8> {
     let jobs = select(options.filter.as_deref())?;
     if options.list {
         for (name, _) in &jobs {
-            println!("{name}");
+            say(format_args!("{name}\n"));
         }
         return Ok(0);
     }
@@ -100,11 +100,11 @@ pub fn test(options: &TestOptions) -> Result<u8> {
     };
     let started = Instant::now();
     let (passed, failed) = perform_all(&jobs, images.as_ref(), options.verbose);
-    println!("{} suites, {:.0} s", jobs.len(), started.elapsed().as_secs_f32());
+    say(format_args!("{} suites, {:.0} s\n", jobs.len(), started.elapsed().as_secs_f32()));
     if passed + failed == 0 {
         note("no test has such a name");
     }
-    println!("{passed} passed, {failed} failed");
+    say(format_args!("{passed} passed, {failed} failed\n"));
     Ok(if failed == 0 && passed > 0 { 0 } else { 1 })
 }
 
@@ -151,9 +151,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn show(name: &str, outcome: &Outcome, time: Duration, verbose: bool) {
     let verdict = if outcome.failed == 0 { "ok" } else { "FAILED" };
     let Outcome { passed, failed, output } = outcome;
-    println!("{name}: {verdict}, {passed} passed, {failed} failed, {:.1} s", time.as_secs_f32());
+    say(format_args!("{name}: {verdict}, {passed} passed, {failed} failed, {:.1} s\n", time.as_secs_f32()));
     if *failed > 0 || verbose {
-        print!("{output}");
+        say(format_args!("{output}"));
     }
 }
 

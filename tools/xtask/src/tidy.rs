@@ -5,7 +5,7 @@ mod source;
 
 use crate::build::metadata;
 use crate::setup::{KERNEL_TARGET, USER_TARGET, cross_linker, lint_components, rust_target};
-use crate::workspace::{plain_cargo, root};
+use crate::workspace::{plain_cargo, root, say};
 use anyhow::{Context, Result};
 use layers::Layers;
 use std::fmt;
@@ -51,9 +51,9 @@ pub fn tidy() -> Result<u8> {
         findings.extend(clippy(&arguments)?);
     }
     for finding in &findings {
-        println!("{finding}");
+        say(format_args!("{finding}\n"));
     }
-    println!("{} findings", findings.len());
+    say(format_args!("{} findings\n", findings.len()));
     Ok(if findings.is_empty() { 0 } else { 1 })
 }
 

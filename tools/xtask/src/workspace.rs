@@ -68,6 +68,15 @@ pub fn short_hash(parts: &[&[u8]]) -> String {
     format!("{hash:016x}")
 }
 
+/// Text for stdout. Whoever closed it (`| head`) wants no more of this command.
+pub fn say(text: impl fmt::Display) {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    if write!(output, "{text}").and_then(|()| output.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
 /// A line about what is going on, on stderr.
 pub fn note(message: impl fmt::Display) {
     eprintln!("xtask: {message}");
