@@ -1,11 +1,13 @@
 //! Process 1 and what must be there before it.
 
-use crate::process::{self, Identity, Inheritance, Place, Process};
+use crate::command_line::RealmPolicy;
+use crate::process::{self, FreshId, Identity, Inheritance, Place, Process};
 use crate::thread::{Caller, Thread, ThreadSignals};
-use crate::{boot, console_terminal, devices, entropy, exec, file_systems, log, power, vdso};
+use crate::{boot, console_terminal, devices, entropy, exec, file_systems, log, vdso};
 use ::process::credentials::Credentials;
 use ::process::limits::{Limits, Resource};
-use ::process::signal::{SignalActions, SignalQuota, SignalSet};
+use ::process::signal::action::Protection;
+use ::process::signal::{SignalActions, SignalSet};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -127,13 +129,14 @@ async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
     let loader = exec::Loader {
         place: &place,
         credentials: &identity.files,
-        identities: [0; 4],
-        limits: memory::space::Limits::default(),
+        identity: &identity.credentials,
+        no_new_privileges: false,
+        limits: exec::memory_limits(&limits),
     };
     let context = Context { root, credentials: &identity.files, umask: 0 };
     let location = namespace::resolve(&context, At::new(root, path), Follow::Yes).await?;
-    let loaded = loader.load(location, path, strings).await?;
-    let quota = Arc::new(SignalQuota::new());
+    let loaded = loader.load(loader.open(location).await?, path, strings).await?;
+    let quota = identity.user.signals.clone();
     let inheritance = Inheritance {
         space: loaded.space.clone(),
         files: Arc::new(open_console(root).await?),
@@ -141,21 +144,23 @@ async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
         identity,
         actions: Arc::new(SpinLock::new(SignalActions::new())),
     };
-    let id = process::allocate_id()?;
+    let id = FreshId::allocate()?.keep();
     let files = inheritance.files.clone();
-    let process = Process::new(id, inheritance, limits, quota.clone());
+    let process = Process::new(id, inheritance, limits);
+    process.signals.lock().protection = Protection::Init;
+    let thread = Thread::new(id, process.clone(), ThreadSignals::new(SignalSet::EMPTY, quota), loaded.name);
+    thread.set_isolated(options.realm == RealmPolicy::Isolated && boot::system().isolated_realm);
+    let mut caller = Caller::new(thread.clone(), Box::new(UserContext::new()), loaded.space.clone(), files);
+    crate::calls::enter_program(&mut caller, loaded);
+    let runnable = thread.prepare(caller)?;
     {
         let mut table = process::TABLE.lock();
         table.identifiers.add_first_process(id);
         table.processes.insert(id, process.clone());
+        table.add_thread(&thread);
     }
-    let thread = Thread::new(id, process.clone(), ThreadSignals::new(SignalSet::EMPTY, quota), loaded.name);
-    let mut caller = Caller::new(thread.clone(), Box::new(UserContext::new()), loaded.space.clone(), files);
-    crate::calls::enter_program(&mut caller, loaded);
-    if !process::add_thread(&thread) {
-        power::off(1);
-    }
-    thread.start(caller)
+    runnable.schedule();
+    Ok(())
 }
 
 /// Sets the first registers of a program.

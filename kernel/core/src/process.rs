@@ -2,16 +2,18 @@
 //!
 //! # Locks
 //! [`TABLE`] says which processes and threads there are and how they are related (parents, groups, sessions); it is taken
-//! first. A process's own `signals` and `state` and a thread's `signals` come after it, in that order. All are
-//! spin locks, held for a few dozen instructions; nobody waits with one of them.
+//! first. A parent's `state` comes before everything of its children; then a process's own `signals` and `state` and a
+//! thread's `signals`, in that order. All are spin locks; nobody waits with one of them.
 
 use crate::signals::{self, ProcessSignals};
 use crate::thread::{ATTENTION_EXIT, Caller, Thread};
+use crate::exec::Execution;
+use crate::users::User;
 use crate::{hart, interrupts, log, power, translation};
 use ::process::credentials::Credentials;
 use ::process::identifiers::Identifiers;
 use ::process::limits::Limits;
-use ::process::signal::{SigInfo, Signal, SignalActions, SignalQuota};
+use ::process::signal::{SigInfo, Signal, SignalActions};
 use ::process::wait::{Change, Usage};
 use alloc::collections::BTreeMap;
 use alloc::sync::{Arc, Weak};
@@ -75,6 +77,26 @@ pub struct Process {
     pub gave_terminal_up: AtomicBool,
     /// When it started, in nanoseconds since boot.
     pub started_ns: u64,
+    /// It may have something to tell a wait: it ended, stopped or went on. A hint; its locks say more.
+    pub waitable: AtomicBool,
+    /// The thread that made it, for waits that ask only for a thread's own children.
+    pub creator: AtomicU32,
+    /// The signal that it gets when its parent ends; 0 for none.
+    pub death_signal: AtomicU32,
+    /// The bits of [`traits`].
+    pub traits: AtomicU32,
+    /// What `personality` set; the kernel only keeps it.
+    pub personality: AtomicU32,
+}
+
+/// Bits of [`Process::traits`].
+pub mod traits {
+    /// Others of its user may look into it (`PR_SET_DUMPABLE`).
+    pub const DUMPABLE: u32 = 1;
+    /// Programs give it no privileges (`PR_SET_NO_NEW_PRIVS`).
+    pub const NO_NEW_PRIVILEGES: u32 = 2;
+    /// It takes the children of its descendants that end (`PR_SET_CHILD_SUBREAPER`).
+    pub const SUBREAPER: u32 = 4;
 }
 
 /// What changes in a process's life.
@@ -91,12 +113,18 @@ pub struct ProcessState {
     pub zombie: bool,
     /// It shares its parent's memory, and the parent waits.
     pub vforked: bool,
+    /// A thread is starting a program and waits until it is alone: there will be no more threads.
+    pub replacing: bool,
+    /// The status with which the first thread ended while others went on.
+    pub leader_status: Option<u8>,
     /// The address space; nothing when the process has ended.
     pub space: Option<Arc<AddressSpace>>,
     /// The descriptors; nothing when the process has ended.
     pub files: Option<Arc<FileTable>>,
     /// The program.
     pub executable: Option<Location>,
+    /// Keeps the program's file from being written.
+    pub execution: Option<Arc<Execution>>,
     /// Where its arguments stand in its memory.
     pub arguments: Range<VirtualAddress>,
     /// Where its environment stands in its memory.
@@ -116,6 +144,8 @@ pub struct Identity {
     pub credentials: Credentials,
     /// The same, as file systems ask.
     pub files: vfs::Credentials,
+    /// The account of its real user.
+    pub user: Arc<User>,
 }
 
 impl Identity {
@@ -127,7 +157,8 @@ impl Identity {
             groups: credentials.groups().into(),
             capabilities: vfs::Capabilities::from_bits_retain(credentials.effective_capabilities()),
         };
-        Arc::new(Identity { credentials, files })
+        let user = User::of(credentials.user.real);
+        Arc::new(Identity { credentials, files, user })
     }
 }
 
@@ -158,7 +189,8 @@ pub struct Inheritance {
 
 impl Process {
     /// A process without threads. It is in no table yet.
-    pub fn new(id: u32, inheritance: Inheritance, limits: Limits, quota: Arc<SignalQuota>) -> Arc<Process> {
+    pub fn new(id: u32, inheritance: Inheritance, limits: Limits) -> Arc<Process> {
+        let quota = inheritance.identity.user.signals.clone();
         let nothing = VirtualAddress::new(0)..VirtualAddress::new(0);
         Arc::new(Process {
             id,
@@ -169,9 +201,12 @@ impl Process {
                 ending: None,
                 zombie: false,
                 vforked: false,
+                replacing: false,
+                leader_status: None,
                 space: Some(inheritance.space),
                 files: Some(inheritance.files),
                 executable: None,
+                execution: None,
                 arguments: nothing.clone(),
                 environment: nothing,
                 auxiliary: Vec::new(),
@@ -189,7 +224,36 @@ impl Process {
             signal_return: AtomicUsize::new(0),
             gave_terminal_up: AtomicBool::new(false),
             started_ns: now_ns(),
+            waitable: AtomicBool::new(false),
+            creator: AtomicU32::new(0),
+            death_signal: AtomicU32::new(0),
+            traits: AtomicU32::new(traits::DUMPABLE),
+            personality: AtomicU32::new(0),
         })
+    }
+
+    /// Whether it has this bit of [`traits`].
+    pub fn has(&self, trait_bit: u32) -> bool {
+        self.traits.load(Ordering::Relaxed) & trait_bit != 0
+    }
+
+    /// Gives it this bit of [`traits`], or takes it.
+    pub fn set_trait(&self, trait_bit: u32, value: bool) {
+        if value {
+            self.traits.fetch_or(trait_bit, Ordering::Relaxed);
+        } else {
+            self.traits.fetch_and(!trait_bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes it somebody else; its threads count for the new user from now on.
+    pub fn set_identity(&self, identity: Arc<Identity>) {
+        let state = self.state.lock();
+        let threads = state.threads.len();
+        identity.user.add_threads(threads);
+        let former = core::mem::replace(&mut *self.identity.lock(), identity);
+        former.user.remove_threads(threads);
+        drop(state);
     }
 
     /// Who the process is now.
@@ -230,6 +294,13 @@ impl Process {
         self.id == 1
     }
 
+    /// What it used, and its children that were waited for.
+    pub fn total_usage(&self) -> Usage {
+        let mut usage = self.usage();
+        usage.add(&self.state.lock().children_usage);
+        usage
+    }
+
     /// What its threads used until now, those that ended included.
     pub fn usage(&self) -> Usage {
         let state = self.state.lock();
@@ -258,23 +329,32 @@ pub fn find_thread(id: u32) -> Option<Arc<Thread>> {
     TABLE.lock().threads.get(&id).cloned()
 }
 
-/// The members of a process group, those that ended but were not waited for included.
-pub fn group_members(group: u32) -> Vec<Arc<Process>> {
-    let table = TABLE.lock();
-    let members = table.identifiers.members(group);
-    members.iter().filter_map(|id| table.processes.get(id).cloned()).collect()
-}
-
-/// Enters a new thread into its process and the table. `false`: the process is ending, and takes no more threads.
-pub fn add_thread(thread: &Arc<Thread>) -> bool {
-    let mut table = TABLE.lock();
-    let mut state = thread.process.state.lock();
-    if state.ending.is_some() {
-        return false;
+impl Table {
+    /// Enters a new thread, which has not started, into its process. `false`: the process is ending, and takes no more.
+    pub fn add_thread(&mut self, thread: &Arc<Thread>) -> bool {
+        let process = &thread.process;
+        let mut state = process.state.lock();
+        if state.ending.is_some() || state.replacing {
+            return false;
+        }
+        state.threads.push(thread.clone());
+        process.identity.lock().user.add_threads(1);
+        self.threads.insert(thread.id(), thread.clone());
+        true
     }
-    state.threads.push(thread.clone());
-    table.threads.insert(thread.id, thread.clone());
-    true
+
+    /// Enters a new process without threads as a child of `parent`, in the group and session of `creator`.
+    ///
+    /// # Errors
+    /// `NoSuchProcess`: there is no `creator`.
+    pub fn add_process(&mut self, process: &Arc<Process>, parent: &Arc<Process>, creator: u32) -> Result<()> {
+        self.identifiers.add_process(process.id, parent.id, creator)?;
+        self.processes.insert(process.id, process.clone());
+        process.parent_id.store(parent.id, Ordering::Relaxed);
+        process.state.lock().parent = Arc::downgrade(parent);
+        parent.state.lock().children.push(process.clone());
+        Ok(())
+    }
 }
 
 /// The end of a thread: called by its coroutine, as the last thing that it does.
@@ -290,41 +370,42 @@ pub async fn exit_thread(caller: Caller) {
         state.threads.retain(|other| !Arc::ptr_eq(other, &thread));
         state.usage.user_ns += thread.user_ns.load(Ordering::Relaxed);
         state.usage.system_ns += thread.system_ns.load(Ordering::Relaxed);
-        table.threads.remove(&thread.id);
-        if thread.id != process.id {
-            table.identifiers.release(thread.id);
+        process.identity.lock().user.remove_threads(1);
+        table.threads.remove(&thread.id());
+        if thread.id() != process.id {
+            table.identifiers.release(thread.id());
         }
-        state.threads.is_empty()
+        let last = state.threads.is_empty();
+        if last {
+            let status = state.leader_status.unwrap_or(0);
+            state.ending.get_or_insert(Change::Exited(status));
+        }
+        last
     };
     drop((space, files));
     if last {
         end_process(&process).await;
     } else {
-        // `execve` of another thread, and `exit_group`, wait for this.
+        signals::thread_ended(&thread);
+        // `execve` of another thread waits for this.
         process.children_changed.wake_all();
     }
 }
 
 /// The last thread is gone: frees what the process owns, gives its children away, tells the parent.
 async fn end_process(process: &Arc<Process>) {
-    let (space, files, executable, vforked) = {
+    let (space, files, executable, execution) = {
         let mut state = process.state.lock();
-        (state.space.take(), state.files.take(), state.executable.take(), state.vforked)
+        (state.space.take(), state.files.take(), state.executable.take(), state.execution.take())
     };
     // Closing files may wake others and send messages; nothing of that under a lock.
-    drop((files, executable));
+    drop((files, executable, execution));
     translation::leave_space();
     if let Some(space) = space {
-        let resident = space.peak_resident_pages();
-        process.state.lock().usage.resident_peak_kib = resident as u64 * 4;
-        let still_active = space.active_harts();
-        drop(space);
-        notify_harts(still_active);
+        process.state.lock().usage.resident_peak_kib = space.peak_resident_pages() as u64 * 4;
+        release_space(space);
     }
-    if vforked {
-        process.state.lock().vforked = false;
-        process.vfork_done.wake_all();
-    }
+    process.release_vfork();
     crate::terminal_device::session_leader_ends(process);
     bequeath(process);
     if process.is_init() {
@@ -335,10 +416,13 @@ async fn end_process(process: &Arc<Process>) {
     report_end(process);
 }
 
-/// Harts that still translate by an address space that has ended let go of it when they next look.
-fn notify_harts(harts: u64) {
+/// Lets go of an address space that its process does not need any more: harts on which it is still active let go of it
+/// when they next look, which this makes them do.
+pub fn release_space(space: Arc<AddressSpace>) {
+    let still_active = space.active_harts();
+    drop(space);
     hart::with(|here| {
-        for target in hart::online().iter().filter(|hart| harts >> hart.index() & 1 == 1) {
+        for target in hart::online().iter().filter(|hart| still_active >> hart.index() & 1 == 1) {
             if target.index() != here.index() {
                 interrupts::notify(target);
             }
@@ -346,65 +430,105 @@ fn notify_harts(harts: u64) {
     });
 }
 
-/// Gives the children of a process that ends to process 1, and hangs up on groups that are orphaned by it.
+impl Process {
+    /// The process no longer uses the memory of its parent: the parent of a `vfork` goes on.
+    pub fn release_vfork(&self) {
+        let vforked = core::mem::take(&mut self.state.lock().vforked);
+        if vforked {
+            self.vfork_done.wake_all();
+        }
+    }
+
+    /// Waits, as its `vfork` parent, until it has started a program or ended; a parent that must end does not.
+    pub async fn vforked(&self, parent: &Thread) {
+        self.vfork_done.wait_until(|| (!self.state.lock().vforked || parent.must_exit()).then_some(())).await;
+    }
+}
+
+/// Who gets the children of a process that ends: the nearest ancestor that asked for them, or process 1.
+fn heir(table: &Table, process: &Arc<Process>) -> Option<Arc<Process>> {
+    let mut ancestor = process.state.lock().parent.upgrade();
+    while let Some(candidate) = ancestor {
+        let living = candidate.state.lock().ending.is_none();
+        if living && candidate.has(traits::SUBREAPER) {
+            return Some(candidate);
+        }
+        ancestor = candidate.state.lock().parent.upgrade();
+    }
+    table.processes.get(&1).filter(|init| init.id != process.id).cloned()
+}
+
+/// Gives the children of a process that ends to another, and hangs up on groups that are orphaned by it.
 fn bequeath(process: &Arc<Process>) {
     let mut table = TABLE.lock();
     let children = core::mem::take(&mut process.state.lock().children);
     let ids: Vec<u32> = children.iter().map(|child| child.id).collect();
-    let orphaned = table.identifiers.note_exit(process.id, &ids, 1);
-    let init = table.processes.get(&1).cloned();
-    let mut any_zombie = false;
-    if let Some(init) = &init
-        && init.id != process.id
-    {
-        for child in children {
-            let mut state = child.state.lock();
-            state.parent = Arc::downgrade(init);
-            any_zombie |= state.zombie;
-            drop(state);
-            child.parent_id.store(1, Ordering::Relaxed);
-            init.state.lock().children.push(child);
+    let heir = heir(&table, process);
+    let orphaned = table.identifiers.note_exit(process.id, &ids, heir.as_ref().map_or(1, |heir| heir.id));
+    let mut reaped = Vec::new();
+    for child in children {
+        let Some(heir) = &heir else { continue };
+        child.state.lock().parent = Arc::downgrade(heir);
+        child.parent_id.store(heir.id, Ordering::Relaxed);
+        heir.state.lock().children.push(child.clone());
+        if let Some(signal) = Signal::new(child.death_signal.load(Ordering::Relaxed)) {
+            signals::send_to_process(&child, SigInfo::kernel(signal));
+        }
+        if child.state.lock().zombie {
+            child.exit_signal.store(Signal::CHLD.number().into(), Ordering::Relaxed);
+            reaped.extend(tell_parent(&mut table, &child, heir));
         }
     }
-    drop(table);
-    if any_zombie && let Some(init) = init {
-        init.children_changed.wake_all();
-        signals::send_to_process(&init, SigInfo::kernel(Signal::CHLD));
-    }
     for group in orphaned {
-        signals::hang_up_orphaned(group);
+        signals::hang_up_orphaned(&table, group);
     }
+    drop(table);
+    drop(reaped);
 }
 
 /// Makes a process that has ended a zombie and tells its parent, or removes it where nobody wants to know.
 fn report_end(process: &Arc<Process>) {
-    let (change, usage, parent) = {
+    let mut table = TABLE.lock();
+    let parent = {
         let mut state = process.state.lock();
         state.zombie = true;
-        (state.ending.unwrap_or(Change::Exited(0)), state.usage, state.parent.upgrade())
+        state.parent.upgrade()
     };
-    let Some(parent) = parent else { return };
-    let signal = Signal::new(process.exit_signal.load(Ordering::Relaxed));
-    let unwanted = signal == Some(Signal::CHLD) && signals::children_are_unwanted(&parent);
-    if let Some(signal) = signal {
-        let report = change.report(process.id, process.user(), &usage);
-        signals::send_to_process(&parent, SigInfo::child(signal, &report));
-    }
-    if unwanted {
-        remove(process);
-    }
-    parent.children_changed.wake_all();
+    process.signals.lock().job.end();
+    process.waitable.store(true, Ordering::Release);
+    let reaped = parent.and_then(|parent| tell_parent(&mut table, process, &parent));
+    drop(table);
+    drop(reaped);
 }
 
-/// Removes a process that has ended from the table: it was waited for.
-pub fn remove(process: &Arc<Process>) {
-    let mut table = TABLE.lock();
-    let parent = process.state.lock().parent.upgrade();
-    if let Some(parent) = parent {
-        parent.state.lock().children.retain(|child| !Arc::ptr_eq(child, process));
+/// Sends a parent the signal of a child's end and wakes its waits. A child that the parent does not want to hear of is
+/// removed, and handed over to be dropped without a lock.
+fn tell_parent(table: &mut Table, child: &Arc<Process>, parent: &Arc<Process>) -> Option<Arc<Process>> {
+    let (change, usage) = {
+        let state = child.state.lock();
+        (state.ending.unwrap_or(Change::Exited(0)), state.usage)
+    };
+    let signal = Signal::new(child.exit_signal.load(Ordering::Relaxed));
+    let interest = if signal == Some(Signal::CHLD) { signals::interest_in_children(parent) } else { signals::Interest::Both };
+    if let Some(signal) = signal.filter(|_| interest != signals::Interest::Nothing) {
+        let report = change.report(child.id, child.user(), &usage);
+        signals::send_to_process(parent, SigInfo::child(signal, &report));
     }
-    table.identifiers.remove_process(process.id);
-    table.processes.remove(&process.id);
+    let removed = (interest != signals::Interest::Both).then(|| {
+        parent.state.lock().children.retain(|other| !Arc::ptr_eq(other, child));
+        table.remove_process(child)
+    });
+    parent.children_changed.wake_all();
+    removed
+}
+
+impl Table {
+    /// Takes a process out that has ended and is on no list of children any more. To be dropped without a lock.
+    pub fn remove_process(&mut self, process: &Arc<Process>) -> Arc<Process> {
+        self.identifiers.remove_process(process.id);
+        self.processes.remove(&process.id);
+        process.clone()
+    }
 }
 
 /// How many threads and processes there are.
@@ -413,21 +537,39 @@ pub fn counts() -> (usize, usize) {
     (table.threads.len(), table.processes.len())
 }
 
-/// How many threads the processes of a real user have, for `RLIMIT_NPROC`.
-pub fn threads_of_user(user: u32) -> u64 {
-    let table = TABLE.lock();
-    table.processes.values().filter(|process| process.user() == user).map(|process| process.state.lock().threads.len() as u64).sum()
+/// An id that nobody has yet; given back when it is dropped.
+#[derive(Debug)]
+pub struct FreshId(u32);
+
+impl FreshId {
+    /// Takes one.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there are too many.
+    pub fn allocate() -> Result<FreshId> {
+        let mut table = TABLE.lock();
+        if table.threads.len() as u64 >= THREADS_MAX {
+            return Err(Error::WouldBlock);
+        }
+        table.identifiers.allocate().map(FreshId)
+    }
+
+    /// The number.
+    pub fn number(&self) -> u32 {
+        self.0
+    }
+
+    /// The number, which now belongs to a thread or process in the table.
+    pub fn keep(self) -> u32 {
+        let number = self.0;
+        core::mem::forget(self);
+        number
+    }
 }
 
-/// Allocates an id for a thread or a process.
-///
-/// # Errors
-/// `WouldBlock` when there are too many.
-pub fn allocate_id() -> Result<u32> {
-    let mut table = TABLE.lock();
-    if table.threads.len() as u64 >= THREADS_MAX {
-        return Err(Error::WouldBlock);
+impl Drop for FreshId {
+    fn drop(&mut self) {
+        TABLE.lock().identifiers.release(self.0);
     }
-    table.identifiers.allocate()
 }
 

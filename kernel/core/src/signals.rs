@@ -4,7 +4,7 @@
 //! a thread's signals, and both cover the decision "who is to deal with it" together. A stop or a continuation is a
 //! property of the process, which each of its threads obeys when it looks.
 
-use crate::process::{self, Process};
+use crate::process::{self, Process, Table};
 use crate::thread::{ATTENTION_EXIT, ATTENTION_SIGNAL, Caller, Thread, ThreadSignals};
 use ::process::signal::action::{Interruption, Protection, Resumption};
 use ::process::signal::frame::{self, FloatRegisters, IntegerRegisters, ThreadContext};
@@ -37,6 +37,10 @@ pub struct ProcessSignals {
     pub job: JobState,
     /// Threads of a stopped process wait here.
     pub resumed: Arc<WaitQueue>,
+    /// How many times `SIGCONT` was sent: a stop that was decided on before one of them is void.
+    continuations: u32,
+    /// Whether only signals that it handles reach it: process 1, until it faults.
+    pub protection: Protection,
 }
 
 impl ProcessSignals {
@@ -47,6 +51,8 @@ impl ProcessSignals {
             pending: PendingSignals::new(quota),
             job: JobState::default(),
             resumed: Arc::new(WaitQueue::new()),
+            continuations: 0,
+            protection: Protection::None,
         }
     }
 }
@@ -54,7 +60,18 @@ impl ProcessSignals {
 impl ThreadSignals {
     /// A new thread's: the mask of its creator, nothing pending.
     pub fn new(mask: SignalSet, quota: Arc<SignalQuota>) -> Self {
-        Self { mask, saved_mask: None, pending: PendingSignals::new(quota), alternate: AlternateStack::default() }
+        Self {
+            mask,
+            saved_mask: None,
+            awaited: SignalSet::EMPTY,
+            pending: PendingSignals::new(quota),
+            alternate: AlternateStack::default(),
+        }
+    }
+
+    /// Whether the thread deals with `signal` when it comes.
+    fn wants(&self, signal: Signal) -> bool {
+        !self.mask.contains(signal) || self.awaited.contains(signal)
     }
 }
 
@@ -65,10 +82,6 @@ pub enum Attended {
     GoOn,
     /// The thread must end.
     MustExit,
-}
-
-fn protection(process: &Process) -> Protection {
-    if process.is_init() { Protection::Init } else { Protection::None }
 }
 
 /// Whether an interruptible wait of the thread must end now.
@@ -91,22 +104,32 @@ fn has_work(thread: &Thread) -> bool {
 
 /// Sends a signal to a process: to whichever of its threads does not block it.
 pub fn send_to_process(process: &Arc<Process>, information: SigInfo) {
-    let Some(signal) = information.signal() else { return };
+    // Only signals whose number must not be lost find no room, and those are sent by `queue_to_process`.
+    let _ = queue_to_process(process, information);
+}
+
+/// As [`send_to_process`], telling whether there was room.
+///
+/// # Errors
+/// `WouldBlock` when a real-time signal finds no room.
+pub fn queue_to_process(process: &Arc<Process>, information: SigInfo) -> Result<()> {
+    let Some(signal) = information.signal() else { return Ok(()) };
     let limit = process.limits.lock().soft(::process::limits::Resource::PendingSignals);
-    let notification;
-    {
+    let (discarded, notification) = {
         let mut shared = process.signals.lock();
-        notification = prepare(process, &mut shared, signal);
-        // A signal that is ignored but blocked stays: its action may change before it is unblocked.
+        // A signal that is ignored but blocked stays: its action may change before it is unblocked. As on Linux, the
+        // mask of the first thread decides.
         let mask = process.state.lock().threads.first().map_or(SignalSet::EMPTY, |first| first.signals.lock().mask);
-        let discarded = shared.actions.lock().discards_when_sent(signal, mask, protection(process));
-        if !discarded {
-            // Without room in the queue a standard signal is pending all the same.
-            let _ = shared.pending.send(information, limit);
+        let discarded = shared.actions.lock().discards_when_sent(signal, mask, shared.protection);
+        let notification = prepare(process, &mut shared, signal);
+        if !discarded && signal != Signal::KILL {
+            shared.pending.send(information, limit)?;
         }
-    }
-    notify_threads(process, signal);
+        (discarded, notification)
+    };
+    announce(process, signal, discarded);
     report_job_change(process, notification);
+    Ok(())
 }
 
 /// Sends a signal to one thread.
@@ -117,19 +140,19 @@ pub fn send_to_thread(thread: &Arc<Thread>, information: SigInfo) -> Result<()> 
     let Some(signal) = information.signal() else { return Ok(()) };
     let process = &thread.process;
     let limit = process.limits.lock().soft(::process::limits::Resource::PendingSignals);
-    let notification;
-    {
+    let (discarded, notification) = {
         let mut shared = process.signals.lock();
-        notification = prepare(process, &mut shared, signal);
-        let mut own = thread.signals.lock();
-        let discarded = shared.actions.lock().discards_when_sent(signal, own.mask, protection(process));
-        if !discarded {
-            own.pending.send(information, limit)?;
+        let mask = thread.signals.lock().mask;
+        let discarded = shared.actions.lock().discards_when_sent(signal, mask, shared.protection);
+        let notification = prepare(process, &mut shared, signal);
+        if !discarded && signal != Signal::KILL {
+            thread.signals.lock().pending.send(information, limit)?;
         }
-    }
+        (discarded, notification)
+    };
     if signal == Signal::KILL || notification != Notification::None {
-        notify_threads(process, signal);
-    } else {
+        announce(process, signal, discarded);
+    } else if !discarded {
         thread.notify(ATTENTION_SIGNAL);
     }
     report_job_change(process, notification);
@@ -137,7 +160,7 @@ pub fn send_to_thread(thread: &Arc<Thread>, information: SigInfo) -> Result<()> 
 }
 
 /// What sending does at once: a stop signal takes pending continuations away and the other way round, and `SIGCONT`
-/// (or a kill) makes a stopped process go on even if it is blocked or ignored.
+/// makes a stopped process go on even if it is blocked or ignored.
 fn prepare(process: &Process, shared: &mut ProcessSignals, signal: Signal) -> Notification {
     let cancelled = cancelled_by(signal);
     if !cancelled.is_empty() {
@@ -146,22 +169,34 @@ fn prepare(process: &Process, shared: &mut ProcessSignals, signal: Signal) -> No
             thread.signals.lock().pending.discard(cancelled);
         }
     }
-    if signal != Signal::CONT && signal != Signal::KILL {
+    if signal != Signal::CONT {
         return Notification::None;
     }
+    shared.continuations = shared.continuations.wrapping_add(1);
     let notification = shared.job.resume();
     shared.resumed.wake_all();
-    if signal == Signal::KILL { Notification::None } else { notification }
+    notification
 }
 
-/// Makes the threads look that may have to deal with the signal.
-fn notify_threads(process: &Process, signal: Signal) {
+/// Sees to it that somebody deals with a signal that was sent. A kill waits for nobody, nor does it matter whether the
+/// process is stopped.
+fn announce(process: &Process, signal: Signal, discarded: bool) {
+    match signal {
+        Signal::KILL if !discarded => process.end(Change::Killed { signal, core: false }),
+        Signal::CONT => {
+            for thread in &process.state.lock().threads {
+                thread.notify(ATTENTION_SIGNAL);
+            }
+        }
+        _ if !discarded => notify_one(process, signal),
+        _ => {}
+    }
+}
+
+/// Makes a thread look that deals with the signal when it comes, if there is one; the first thread, if it does.
+fn notify_one(process: &Process, signal: Signal) {
     let state = process.state.lock();
-    let everybody = signal == Signal::KILL || signal == Signal::CONT;
-    let mut willing = state.threads.iter().filter(|thread| everybody || !thread.signals.lock().mask.contains(signal));
-    if everybody {
-        willing.for_each(|thread| thread.notify(ATTENTION_SIGNAL));
-    } else if let Some(thread) = willing.next() {
+    if let Some(thread) = state.threads.iter().find(|thread| thread.signals.lock().wants(signal)) {
         thread.notify(ATTENTION_SIGNAL);
     }
 }
@@ -173,6 +208,7 @@ fn report_job_change(process: &Arc<Process>, notification: Notification) {
         Notification::Stopped(signal) => Change::Stopped(signal),
         Notification::Continued => Change::Continued,
     };
+    process.waitable.store(true, base::sync::atomic::Ordering::Release);
     let Some(parent) = process.state.lock().parent.upgrade() else { return };
     let no_stop = parent.signals.lock().actions.lock().get(Signal::CHLD).has(::process::signal::action::SA_NOCLDSTOP);
     if !no_stop {
@@ -185,42 +221,71 @@ fn report_job_change(process: &Arc<Process>, notification: Notification) {
 /// Raises the signal of a fault on the thread that caused it, which cannot escape it by blocking or ignoring.
 pub fn raise_fault(thread: &Arc<Thread>, information: SigInfo) {
     if let Some(signal) = information.signal() {
-        let shared = thread.process.signals.lock();
+        let mut shared = thread.process.signals.lock();
         let mut own = thread.signals.lock();
         let mask = own.mask;
-        own.mask = shared.actions.lock().force(signal, mask);
+        let handled = {
+            let mut actions = shared.actions.lock();
+            own.mask = actions.force(signal, mask);
+            actions.get(signal).disposition() != ::process::signal::Disposition::Default
+        };
+        if !handled {
+            shared.protection = Protection::None;
+        }
         // The queue has room for what the kernel itself raises.
         let _ = own.pending.send(information, u64::MAX);
     }
     thread.notify(ATTENTION_SIGNAL);
 }
 
-/// Sends a signal to every member of a process group; says whether there was any.
+/// Sends a signal to every member of a process group; says whether there was any. The table is held meanwhile, so that
+/// a process that is being forked either is a member already or sees that its creator has a signal.
 pub fn send_to_group(group: u32, information: SigInfo) -> bool {
-    let members = process::group_members(group);
-    for member in &members {
-        send_to_process(member, information.clone());
+    let table = process::TABLE.lock();
+    send_to_members(&table, group, information)
+}
+
+fn send_to_members(table: &Table, group: u32, information: SigInfo) -> bool {
+    let members = table.identifiers.members(group);
+    for member in members.iter().filter_map(|id| table.processes.get(id)) {
+        send_to_process(member, information);
     }
     !members.is_empty()
 }
 
 /// A group whose last link to its session's jobs is gone: if a member is stopped, all get `SIGHUP`, then `SIGCONT`.
-pub fn hang_up_orphaned(group: u32) {
-    let members = process::group_members(group);
-    if members.iter().any(|member| member.signals.lock().job.is_stopped()) {
+pub fn hang_up_orphaned(table: &Table, group: u32) {
+    let mut members = table.identifiers.members(group).iter().filter_map(|id| table.processes.get(id));
+    if members.any(|member| member.signals.lock().job.is_stopped()) {
         for signal in [Signal::HUP, Signal::CONT] {
-            send_to_group(group, SigInfo::kernel(signal));
+            send_to_members(table, group, SigInfo::kernel(signal));
         }
     }
 }
 
-/// Whether a process arranged that its children leave no zombies.
-pub fn children_are_unwanted(process: &Process) -> bool {
+/// What a process wants to hear of the ends of its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// The signal, and the status when it waits.
+    Both,
+    /// The signal alone (`SA_NOCLDWAIT`): its children leave no zombies.
+    SignalOnly,
+    /// Nothing (`SIGCHLD` is ignored).
+    Nothing,
+}
+
+/// What a process arranged for the ends of its children.
+pub fn interest_in_children(process: &Process) -> Interest {
     let shared = process.signals.lock();
     let actions = shared.actions.lock();
     let action = actions.get(Signal::CHLD);
-    action.disposition() == ::process::signal::Disposition::Ignore
-        || action.has(::process::signal::action::SA_NOCLDWAIT)
+    if action.disposition() == ::process::signal::Disposition::Ignore {
+        Interest::Nothing
+    } else if action.has(::process::signal::action::SA_NOCLDWAIT) {
+        Interest::SignalOnly
+    } else {
+        Interest::Both
+    }
 }
 
 /// What a look at a thread's signals found.
@@ -229,8 +294,8 @@ enum Found {
     Nothing,
     /// The process is stopped; wait here.
     Stopped(Arc<WaitQueue>),
-    /// A signal, taken from its queue.
-    Signal(Signal, SigInfo, Delivery),
+    /// A signal, taken from its queue, and how many continuations there had been then.
+    Signal(Signal, SigInfo, Delivery, u32),
 }
 
 fn look(thread: &Thread) -> Found {
@@ -242,8 +307,8 @@ fn look(thread: &Thread) -> Found {
     let mask = own.mask;
     match next_signal(&mut own.pending, &mut shared.pending, mask) {
         Some((signal, information)) => {
-            let delivery = shared.actions.lock().deliver(signal, protection(&thread.process));
-            Found::Signal(signal, information, delivery)
+            let delivery = shared.actions.lock().deliver(signal, shared.protection);
+            Found::Signal(signal, information, delivery, shared.continuations)
         }
         None => {
             thread.clear_attention(ATTENTION_SIGNAL);
@@ -264,30 +329,21 @@ pub async fn attend(caller: &mut Caller) -> Attended {
         match look(&caller.thread) {
             Found::Nothing => break,
             Found::Stopped(resumed) => wait_until_resumed(caller, &resumed).await,
-            Found::Signal(_, _, Delivery::Ignore) => {}
-            Found::Signal(signal, _, Delivery::Terminate { core: _ }) => {
+            Found::Signal(_, _, Delivery::Ignore, _) => {}
+            Found::Signal(signal, _, Delivery::Terminate { core: _ }, _) => {
                 // Core files are not written; see docs/status.md.
                 caller.thread.process.end(Change::Killed { signal, core: false });
             }
-            Found::Signal(signal, _, Delivery::Stop) => stop(caller, signal),
-            Found::Signal(_, information, Delivery::Handle(action)) => {
-                alloc::boxed::Box::pin(handle(caller, &action, &information)).await;
+            Found::Signal(signal, _, Delivery::Stop, continuations) => stop(caller, signal, continuations),
+            Found::Signal(_, information, Delivery::Handle(action), _) => {
+                Box::pin(handle(caller, &action, &information)).await;
             }
         }
     }
     finish_call(caller, None);
-    restore_saved_mask(caller);
+    // Without a handler, the mask of before `sigsuspend` and its kind comes back at once.
+    restore_mask(&caller.thread);
     Attended::GoOn
-}
-
-/// Without a handler, the mask of before `sigsuspend` and its kind comes back at once.
-fn restore_saved_mask(caller: &Caller) {
-    let mut own = caller.thread.signals.lock();
-    if let Some(mask) = own.saved_mask.take() {
-        own.mask = mask;
-        drop(own);
-        caller.thread.notify_self(ATTENTION_SIGNAL);
-    }
 }
 
 async fn wait_until_resumed(caller: &Caller, resumed: &WaitQueue) {
@@ -301,20 +357,28 @@ async fn wait_until_resumed(caller: &Caller, resumed: &WaitQueue) {
         .await;
 }
 
-/// Stops the process, unless its group is orphaned and the signal is one of the terminal's.
-fn stop(caller: &Caller, signal: Signal) {
+/// Stops the process, unless its group is orphaned and the signal is one of the terminal's, or a `SIGCONT` came since
+/// the signal was taken from its queue.
+fn stop(caller: &Caller, signal: Signal, continuations: u32) {
     let process = caller.thread.process.clone();
-    if !stops_orphaned_group(signal) {
+    let notification = {
         let table = process::TABLE.lock();
-        let group = table.identifiers.group(process.id);
-        if group.is_none_or(|group| table.identifiers.is_orphaned(group)) {
+        if !stops_orphaned_group(signal) {
+            let group = table.identifiers.group(process.id);
+            if group.is_none_or(|group| table.identifiers.is_orphaned(group)) {
+                return;
+            }
+        }
+        let mut shared = process.signals.lock();
+        let state = process.state.lock();
+        if shared.continuations != continuations || state.ending.is_some() {
             return;
         }
-    }
-    let notification = process.signals.lock().job.stop(signal);
-    for thread in &process.state.lock().threads {
-        thread.notify(ATTENTION_SIGNAL);
-    }
+        for thread in &state.threads {
+            thread.notify(ATTENTION_SIGNAL);
+        }
+        shared.job.stop(signal)
+    };
     report_job_change(&process, notification);
 }
 
@@ -408,19 +472,71 @@ pub async fn return_from_handler(caller: &mut Caller) -> Result<()> {
         caller.reload_float(Some(Box::new(state)));
     }
     let stack_pointer = caller.context.registers[register::SP] as u64;
-    let mut own = caller.thread.signals.lock();
-    own.mask = context.mask.difference(SignalSet::UNBLOCKABLE);
     // As on Linux, a stack that cannot be set is passed over.
-    let _ = own.alternate.set(&context.stack, stack_pointer);
-    drop(own);
-    caller.thread.notify_self(ATTENTION_SIGNAL);
+    let _ = caller.thread.signals.lock().alternate.set(&context.stack, stack_pointer);
+    set_mask(&caller.thread, context.mask);
     Ok(())
 }
 
-/// Replaces what the thread blocks; it looks again whether something waits.
+/// Replaces what the thread, which is the caller, blocks. What it blocks no more it deals with before it goes back to user
+/// mode; what it blocks from now on and waits for the process is another thread's to deal with.
 pub fn set_mask(thread: &Thread, mask: SignalSet) {
-    thread.signals.lock().mask = mask.difference(SignalSet::UNBLOCKABLE);
+    let mask = mask.difference(SignalSet::UNBLOCKABLE);
+    let passed_on = {
+        let shared = thread.process.signals.lock();
+        let mut own = thread.signals.lock();
+        let former = core::mem::replace(&mut own.mask, mask);
+        let waiting = own.pending.set().union(shared.pending.set());
+        if !waiting.difference(mask).is_empty() {
+            thread.notify_self(ATTENTION_SIGNAL);
+        }
+        shared.pending.set().intersection(mask.difference(former))
+    };
+    for signal in passed_on.iter() {
+        notify_one(&thread.process, signal);
+    }
+}
+
+/// Replaces what the caller blocks until its system call is over (`sigsuspend`, `ppoll` and their kind). If a handler
+/// runs, the mask comes back when that returns; else [`restore_mask`] or the way back to user mode brings it back.
+pub fn set_temporary_mask(thread: &Thread, mask: SignalSet) {
+    {
+        let mut own = thread.signals.lock();
+        own.saved_mask = Some(own.mask);
+    }
+    set_mask(thread, mask);
+}
+
+/// Ends what [`set_temporary_mask`] began, for a call that was not interrupted.
+pub fn restore_mask(thread: &Thread) {
+    let saved = thread.signals.lock().saved_mask.take();
+    if let Some(mask) = saved {
+        set_mask(thread, mask);
+    }
+}
+
+/// Makes the thread, which is the caller, look at its signals before it goes back to user mode.
+pub fn look_again(thread: &Thread) {
     thread.notify_self(ATTENTION_SIGNAL);
+}
+
+/// Takes a signal of `set` that is pending for the thread or its process out of its queue (`sigtimedwait`).
+pub fn take_pending(thread: &Thread, set: SignalSet) -> Option<SigInfo> {
+    let mut shared = thread.process.signals.lock();
+    let mut own = thread.signals.lock();
+    let others = SignalSet::ALL.difference(set);
+    next_signal(&mut own.pending, &mut shared.pending, others).map(|(_, information)| information)
+}
+
+/// A thread has left its process: what it was told of and has not dealt with is another's to deal with.
+pub fn thread_ended(thread: &Thread) {
+    let waiting = {
+        let shared = thread.process.signals.lock();
+        shared.pending.set().difference(thread.signals.lock().mask)
+    };
+    for signal in waiting.iter() {
+        notify_one(&thread.process, signal);
+    }
 }
 
 /// What makes a call fail with `EINTR` or begin again, as it was when it was interrupted.

@@ -40,8 +40,8 @@ pub const ATTENTION_EXIT: u32 = 2;
 
 /// What others may ask a thread or tell it.
 pub struct Thread {
-    /// The thread's id; that of the first thread is the process's.
-    pub id: u32,
+    /// The thread's id; see [`Thread::id`].
+    id: AtomicU32,
     /// The process it belongs to.
     pub process: Arc<Process>,
     task: OnceCell<TaskRef>,
@@ -70,6 +70,8 @@ pub struct ThreadSignals {
     pub mask: SignalSet,
     /// What to block again after `sigsuspend` and its kind, once a handler has been set up.
     pub saved_mask: Option<SignalSet>,
+    /// What it waits for by `sigtimedwait` and its kind, though it blocks it.
+    pub awaited: SignalSet,
     /// What waits for this thread alone.
     pub pending: PendingSignals,
     /// The alternate stack.
@@ -98,7 +100,7 @@ impl Thread {
     /// A thread that has not started.
     pub fn new(id: u32, process: Arc<Process>, signals: ThreadSignals, name: [u8; 16]) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: AtomicU32::new(id),
             process,
             task: OnceCell::new(),
             attention: AtomicU32::new(0),
@@ -114,16 +116,34 @@ impl Thread {
         })
     }
 
-    /// Starts the thread: from now on it runs by itself.
+    /// The thread's id. That of the first thread is the process's; a thread that starts a program becomes the first.
+    #[inline]
+    pub fn id(&self) -> u32 {
+        self.id.load(Ordering::Relaxed)
+    }
+
+    /// Makes it the thread with this id; the table's affair.
+    pub fn set_id(&self, id: u32) {
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    /// Makes the thread's coroutine. Once the result is scheduled the thread runs by itself; dropped before, it is as if
+    /// it had never been.
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn start(self: &Arc<Self>, caller: Caller) -> Result<()> {
-        let (runnable, task) = executor::prepare(base::task::Priority::NORMAL, run(caller))?;
+    pub fn prepare(self: &Arc<Self>, caller: Caller) -> Result<base::task::Runnable> {
+        let (runnable, task) = executor::prepare(self.priority(), run(caller))?;
         // Set once, here.
         let _ = self.task.set(task);
-        runnable.schedule();
-        Ok(())
+        Ok(runnable)
+    }
+
+    /// How important the thread is: its niceness around the normal priority.
+    pub fn priority(&self) -> base::task::Priority {
+        let nice = self.nice.load(Ordering::Relaxed).clamp(-20, 19);
+        let normal = i32::from(base::task::Priority::NORMAL.number());
+        base::task::Priority::saturating((normal + nice) as u8)
     }
 
     /// The thread's coroutine, once it has started.
@@ -190,7 +210,7 @@ impl Thread {
 impl Caller {
     /// A caller for a thread that starts with these registers.
     pub fn new(thread: Arc<Thread>, context: Box<UserContext>, space: Arc<AddressSpace>, files: Arc<FileTable>) -> Self {
-        Self { thread, context, float: None, float_hart: 0, space, files, call: CallState::new() }
+        Self { thread, context, float: None, float_hart: u8::MAX, space, files, call: CallState::new() }
     }
 
     /// The process.
@@ -397,6 +417,6 @@ fn other_trap(caller: &mut Caller, entry: Entry) {
 
 impl core::fmt::Debug for Thread {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "Thread({} of {})", self.id, self.process.id)
+        write!(f, "Thread({} of {})", self.id(), self.process.id)
     }
 }

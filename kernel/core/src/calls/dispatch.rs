@@ -1,6 +1,6 @@
 //! From a number to a call.
 
-use super::{descriptors, execution, file, memory, names, poll, status, unimplemented};
+use super::{descriptors, execution, file, identity, memory, names, poll, status, unimplemented};
 use crate::thread::Caller;
 use abi::linux::general as number;
 use abi::linux::general::AT_SYMLINK_NOFOLLOW;
@@ -12,10 +12,17 @@ use base::Result;
 pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> Result<usize> {
     let [a, b, c, d, e, f] = arguments;
     match number as u32 {
-        number::__NR_getppid => execution::getppid(caller).await,
-        number::__NR_getpid => execution::getpid(caller).await,
+        number::__NR_getppid => identity::getppid(caller).await,
+        number::__NR_getpid => identity::getpid(caller).await,
         number::__NR_exit => execution::exit(caller, a).await,
         number::__NR_exit_group => execution::exit_group(caller, a).await,
+        number::__NR_clone => Box::pin(execution::clone(caller, [a, b, c, d, e])).await,
+        number::__NR_clone3 => Box::pin(execution::clone3(caller, a, b)).await,
+        number::__NR_execve => Box::pin(execution::execve(caller, a, b, c)).await,
+        number::__NR_execveat => Box::pin(execution::execveat(caller, [a, b, c, d, e])).await,
+        number::__NR_wait4 => Box::pin(execution::wait4(caller, a, b, c, d)).await,
+        number::__NR_waitid => Box::pin(execution::waitid(caller, [a, b, c, d, e])).await,
+        number::__NR_set_tid_address => execution::set_tid_address(caller, a).await,
         number::__NR_read => file::read(caller, a, b, c).await,
         number::__NR_write => file::write(caller, a, b, c).await,
         number::__NR_readv => Box::pin(file::readv(caller, a, b, c)).await,

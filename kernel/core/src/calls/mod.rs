@@ -9,6 +9,7 @@ pub mod descriptors;
 pub mod dispatch;
 pub mod execution;
 pub mod file;
+pub mod identity;
 pub mod memory;
 pub mod names;
 pub mod poll;
@@ -89,8 +90,13 @@ fn failed(caller: &mut Caller, error: Error, first_argument: usize) -> usize {
     error.to_return_value()
 }
 
-/// What Linux does for a thread that ends: writes 0 to where it was asked to, and wakes who waits there.
+/// What a thread does that ends.
 pub async fn thread_ends(caller: &Caller) {
+    leave_memory(caller).await;
+}
+
+/// What a thread does before it leaves its address space: writes 0 to where it was asked to, and wakes who waits there.
+pub async fn leave_memory(caller: &Caller) {
     let address = caller.thread.clear_child_tid.swap(0, base::sync::atomic::Ordering::Relaxed);
     if address != 0 {
         let place = base::address::VirtualAddress::new(address);
@@ -120,12 +126,17 @@ pub fn enter_program(caller: &mut Caller, loaded: crate::exec::Loaded) {
     process.signal_return.store(loaded.signal_return, base::sync::atomic::Ordering::Relaxed);
     *caller.thread.name.lock() = loaded.name;
     let mut state = process.state.lock();
-    state.executable = Some(loaded.executable);
     state.arguments = loaded.stack.arguments;
     state.environment = loaded.stack.environment;
     state.auxiliary = loaded.stack.auxiliary;
+    let executable = state.executable.replace(loaded.executable);
+    let execution = core::mem::replace(&mut state.execution, loaded.execution);
     let former = state.space.replace(loaded.space.clone());
     drop(state);
-    caller.space = loaded.space;
-    drop(former);
+    drop((executable, execution, former));
+    let former = core::mem::replace(&mut caller.space, loaded.space);
+    if !alloc::sync::Arc::ptr_eq(&former, &caller.space) {
+        crate::translation::leave_space();
+        crate::process::release_space(former);
+    }
 }
