@@ -20,6 +20,7 @@ pub mod credentials;
 pub mod dentry;
 pub mod devfs;
 pub mod environment;
+pub mod event_counter;
 pub mod file_table;
 pub mod flags;
 pub mod inode;

@@ -1,6 +1,8 @@
 //! From a number to a call.
 
-use super::{descriptors, execution, file, identity, memory, names, poll, status, unimplemented};
+use super::{
+    copying, descriptors, execution, file, identity, memory, mounts, names, poll, status, unimplemented,
+};
 use crate::thread::Caller;
 use abi::linux::general as number;
 use abi::linux::general::AT_SYMLINK_NOFOLLOW;
@@ -43,6 +45,11 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_fcntl => Box::pin(descriptors::fcntl(caller, a, b, c)).await,
         number::__NR_ioctl => Box::pin(descriptors::ioctl(caller, a, b, c)).await,
         number::__NR_pipe2 => Box::pin(descriptors::pipe2(caller, a, b)).await,
+        number::__NR_sendfile => Box::pin(copying::sendfile(caller, a, b, c, d)).await,
+        number::__NR_copy_file_range => Box::pin(copying::copy_file_range(caller, [a, b, c, d, e, f])).await,
+        number::__NR_mount => Box::pin(mounts::mount(caller, [a, b, c, d, e])).await,
+        number::__NR_umount2 => Box::pin(mounts::umount2(caller, a, b)).await,
+        number::__NR_pivot_root => Box::pin(mounts::pivot_root(caller, a, b)).await,
         number::__NR_ppoll => Box::pin(poll::ppoll(caller, a, b, c, d, e)).await,
         number::__NR_pselect6 => Box::pin(poll::pselect6(caller, [a, b, c, d, e, f])).await,
         number::__NR_mkdirat => Box::pin(names::mkdirat(caller, a, b, c)).await,
@@ -82,12 +89,14 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_setxattr | number::__NR_getxattr | number::__NR_listxattr | number::__NR_removexattr => {
             Box::pin(status::no_attributes(caller, a, 0)).await
         }
-        number::__NR_lsetxattr | number::__NR_lgetxattr | number::__NR_llistxattr | number::__NR_lremovexattr => {
-            Box::pin(status::no_attributes(caller, a, AT_SYMLINK_NOFOLLOW)).await
-        }
-        number::__NR_fsetxattr | number::__NR_fgetxattr | number::__NR_flistxattr | number::__NR_fremovexattr => {
-            status::no_attributes_of(caller, a).await
-        }
+        number::__NR_lsetxattr
+        | number::__NR_lgetxattr
+        | number::__NR_llistxattr
+        | number::__NR_lremovexattr => Box::pin(status::no_attributes(caller, a, AT_SYMLINK_NOFOLLOW)).await,
+        number::__NR_fsetxattr
+        | number::__NR_fgetxattr
+        | number::__NR_flistxattr
+        | number::__NR_fremovexattr => status::no_attributes_of(caller, a).await,
         number::__NR_brk => memory::brk(caller, a).await,
         number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
         _ => unimplemented::refuse(number),

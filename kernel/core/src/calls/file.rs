@@ -278,9 +278,7 @@ pub async fn write_areas(
                 }
             }
             Err(error) => {
-                if error == Error::BrokenPipe {
-                    raise(caller, Signal::PIPE);
-                }
+                raise_broken_pipe(caller, error);
                 return if done > 0 { Ok(done) } else { Err(error) };
             }
         }
@@ -309,6 +307,14 @@ async fn write_pinned(
         Position::At(offset) => file.write_at(&mut source, offset).await?,
     };
     Ok((written, before - source.remaining()))
+}
+
+/// Raises `SIGPIPE` for a write that failed because nobody reads.
+#[inline]
+pub fn raise_broken_pipe(caller: &Caller, error: Error) {
+    if error == Error::BrokenPipe {
+        raise(caller, Signal::PIPE);
+    }
 }
 
 #[cold]

@@ -5,12 +5,14 @@
 //! ([`unimplemented`]).
 
 pub mod areas;
+pub mod copying;
 pub mod descriptors;
 pub mod dispatch;
 pub mod execution;
 pub mod file;
 pub mod identity;
 pub mod memory;
+pub mod mounts;
 pub mod names;
 pub mod poll;
 pub mod status;
