@@ -21,16 +21,18 @@ pub const STACK_REGION: usize = 0xffff_ffe0_0000_0000;
 /// Where the image is linked; its root entry is not shared with anything else.
 pub const IMAGE_REGION: usize = 0xffff_ffff_8000_0000;
 
-/// Room for the first stack: a guard (unused here) and a stack, as [`crate::stack`] shapes them.
+/// Bytes of the first stack: what boot finds out about the machine passes over it by value, and there is no guard yet.
+const BOOT_STACK_SIZE: usize = 4 * crate::stack::SLOT_SIZE;
+
+/// The first stack; its top has the shape that [`crate::stack`] asks for.
 #[repr(C, align(65536))]
-struct BootStack([u8; 65536]);
-const _: () = assert!(size_of::<BootStack>() == crate::stack::SLOT_SIZE);
+struct BootStack([u8; BOOT_STACK_SIZE]);
 
 #[repr(C, align(4096))]
 struct BootTable([usize; 512]);
 
 #[unsafe(link_section = ".bss.boot")]
-static mut BOOT_STACK: BootStack = BootStack([0; 65536]);
+static mut BOOT_STACK: BootStack = BootStack([0; BOOT_STACK_SIZE]);
 static mut BOOT_ROOT: BootTable = BootTable([0; 512]);
 static mut BOOT_IMAGE_TABLE: BootTable = BootTable([0; 512]);
 static mut BOOT_SATP: usize = 0;
