@@ -89,6 +89,9 @@ pub fn image_layout() -> ImageLayout {
 }
 
 /// The first instruction, and the header that boot loaders read.
+///
+/// # Safety
+/// Only the firmware jumps here, once, without translation.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".text.entry")]
@@ -210,6 +213,9 @@ pub fn secondary_entry(information: &BootInformation) -> usize {
 }
 
 /// Begins like `_start`, with translation already built: `a0` the hart's id, `a1` its [`SecondaryStart`].
+///
+/// # Safety
+/// Only the firmware jumps here, once for each hart that was started.
 #[unsafe(naked)]
 unsafe extern "C" fn secondary_start() -> ! {
     naked_asm!(

@@ -219,6 +219,9 @@ pub(crate) fn vector() -> usize {
 }
 
 /// The one trap vector. Stores by register number; see the module documentation.
+///
+/// # Safety
+/// Only the hardware jumps here, by `stvec`.
 #[unsafe(naked)]
 #[unsafe(link_section = ".text.trap_vector")]
 unsafe extern "C" fn trap_vector() -> ! {

@@ -91,6 +91,8 @@ where
         schedule_has_state: size_of::<S>() != 0,
     };
 
+    /// # Safety
+    /// `header` begins a cell of this type; the caller has the right to run it, started.
     unsafe fn poll(header: NonNull<TaskHeader>, context: &mut Context<'_>) -> Poll<()> {
         // SAFETY: the header is the first field of a live cell of this type.
         let cell = unsafe { header.cast::<Self>().as_ref() };
@@ -104,11 +106,15 @@ where
         result
     }
 
+    /// # Safety
+    /// As for [`Self::poll`]; the future is there.
     unsafe fn drop_future(header: NonNull<TaskHeader>) {
         // SAFETY: as in `poll`.
         unsafe { (*header.cast::<Self>().as_ref().future.pointer_exclusive()).assume_init_drop() };
     }
 
+    /// # Safety
+    /// `header` begins a cell of this type, whose future and last reference are gone.
     unsafe fn deallocate(header: NonNull<TaskHeader>) {
         let cell = header.cast::<Self>();
         // SAFETY: the last reference is gone, and with it the scheduler's, so the future is dropped already
@@ -119,6 +125,8 @@ where
         }
     }
 
+    /// # Safety
+    /// `header` begins a cell of this type; the caller has the right to run it, which goes along.
     unsafe fn schedule(header: NonNull<TaskHeader>) {
         // SAFETY: the cell is alive; the caller keeps it so until this returns.
         let cell = unsafe { header.cast::<Self>().as_ref() };
@@ -539,23 +547,31 @@ unsafe fn header_of(data: *const ()) -> NonNull<TaskHeader> {
     unsafe { NonNull::new_unchecked(data.cast_mut().cast()) }
 }
 
+/// # Safety
+/// `data` came from [`raw_waker`], and the cell is alive.
 unsafe fn waker_clone(data: *const ()) -> RawWaker {
     // SAFETY: the waker that is cloned keeps the cell alive.
     let reference = ManuallyDrop::new(unsafe { TaskRef::share(header_of(data)) });
     raw_waker(reference.header)
 }
 
+/// # Safety
+/// `data` came from [`raw_waker`], and the cell is alive.
 unsafe fn waker_wake(data: *const ()) {
     // SAFETY: the waker's reference becomes this one, and is let go after the wake-up.
     let reference = TaskRef { header: unsafe { header_of(data) } };
     reference.wake();
 }
 
+/// # Safety
+/// `data` came from [`raw_waker`], and the cell is alive.
 unsafe fn waker_wake_by_ref(data: *const ()) {
     // SAFETY: the waker keeps the cell alive until the call returns.
     unsafe { wake(header_of(data)) };
 }
 
+/// # Safety
+/// `data` came from [`raw_waker`], and the cell is alive.
 unsafe fn waker_drop(data: *const ()) {
     // SAFETY: the waker's reference becomes this one.
     drop(TaskRef { header: unsafe { header_of(data) } });

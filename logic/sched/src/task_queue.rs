@@ -136,5 +136,5 @@ impl TaskQueue {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests;
