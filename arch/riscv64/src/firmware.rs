@@ -7,6 +7,21 @@ pub fn start_hart(hart_id: usize, entry: usize, opaque: usize) -> Result<(), usi
     if result.error == 0 { Ok(()) } else { Err(result.error) }
 }
 
+/// The vendor of the harts (`mvendorid`).
+pub fn vendor() -> usize {
+    sbi_rt::get_mvendorid()
+}
+
+/// The harts' microarchitecture (`marchid`).
+pub fn architecture() -> usize {
+    sbi_rt::get_marchid()
+}
+
+/// The version of the harts' implementation (`mimpid`).
+pub fn implementation() -> usize {
+    sbi_rt::get_mimpid()
+}
+
 /// Interrupts the hart with this hardware id through the firmware.
 pub fn send_software_interrupt(hart_id: usize) {
     let sent = sbi_rt::send_ipi(sbi_rt::HartMask::from_mask_base(1, hart_id));

@@ -39,6 +39,7 @@ pub async fn run() {
 async fn start() -> Result<()> {
     let seed = &boot::system().machine.chosen.rng_seed;
     entropy::reseed(seed, seed.len() as u32 * 8);
+    crate::time::start_wall_clock();
     vdso::initialise().await?;
     devices::register()?;
     console_terminal::start()?;

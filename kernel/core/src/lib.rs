@@ -19,6 +19,7 @@ pub mod fork;
 pub mod hart;
 pub mod init;
 pub mod interrupts;
+pub mod interval_timer;
 pub mod log;
 pub mod memory_map;
 pub mod out_of_memory;

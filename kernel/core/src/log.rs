@@ -5,23 +5,60 @@
 
 use crate::command_line::LogMode;
 use crate::console;
+use alloc::vec::Vec;
 use base::hal::now_ns;
-use base::sync::SpinLock;
 use base::sync::atomic::{AtomicU8, Ordering};
+use base::sync::{SpinLock, WaitQueue};
+use base::{Error, Result};
 use core::fmt::{self, Write};
 
-const RING_SIZE: usize = 64 << 10;
+/// Bytes of the log that are kept.
+pub const RING_SIZE: usize = 64 << 10;
 const LINE_SIZE: usize = 512;
 
 static MODE: AtomicU8 = AtomicU8::new(LogMode::Off as u8);
-static RING: SpinLock<Ring> = SpinLock::new(Ring { bytes: [0; RING_SIZE], written: 0 });
+static RING: SpinLock<Ring> = SpinLock::new(Ring { bytes: [0; RING_SIZE], written: 0, cleared: 0, read: 0 });
+/// Who reads the log as it grows (`syslog`) waits here.
+static GROWN: WaitQueue = WaitQueue::new();
+/// What `syslog` shows in front of each line: the kernel as its source, and the level "informational".
+const LEVEL: &[u8] = b"<6>";
 
 struct Ring {
     bytes: [u8; RING_SIZE],
+    /// Bytes that were ever written.
     written: usize,
+    /// `syslog` shows what was written from here on.
+    cleared: usize,
+    /// Who reads the log as it grows has got what was written before.
+    read: usize,
 }
 
 impl Ring {
+    /// The first byte that is still there, from `start` on: the beginning of a line.
+    fn first(&self, start: usize) -> usize {
+        let oldest = self.written.saturating_sub(RING_SIZE);
+        if start >= oldest && (start > 0 || oldest == 0) {
+            return start;
+        }
+        // The oldest line was overwritten in part.
+        (oldest..self.written)
+            .find(|&index| self.bytes[index % RING_SIZE] == b'\n')
+            .map_or(self.written, |end| end + 1)
+    }
+
+    /// Where the line that begins at `start` ends, its newline included.
+    fn line_end(&self, start: usize) -> usize {
+        (start..self.written)
+            .find(|&index| self.bytes[index % RING_SIZE] == b'\n')
+            .map_or(self.written, |end| end + 1)
+    }
+
+    /// Appends the line from `start` to `end` as `syslog` shows it.
+    fn show(&self, start: usize, end: usize, text: &mut Vec<u8>) {
+        text.extend_from_slice(LEVEL);
+        text.extend((start..end).map(|index| self.bytes[index % RING_SIZE]));
+    }
+
     fn push(&mut self, line: &[u8]) {
         for &byte in line {
             self.bytes[self.written % RING_SIZE] = byte;
@@ -84,6 +121,7 @@ pub fn write_line(arguments: fmt::Arguments<'_>) {
     // Writing to a `Line` cannot fail.
     let _ = writeln!(line, "[{:5}.{:06}] {arguments}", now_us / 1_000_000, now_us % 1_000_000);
     RING.lock().push(line.as_bytes());
+    GROWN.wake_all();
     match mode() {
         LogMode::Off => {}
         LogMode::Console => console::write_pieces(&[line.as_bytes()]),
@@ -107,6 +145,74 @@ pub fn copy_newest(target: &mut [u8]) -> usize {
         *slot = ring.bytes[(ring.written - count + index) % RING_SIZE];
     }
     count
+}
+
+/// The newest lines since the log was cleared, as `syslog` shows them: as many as fit into `count` bytes.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub fn newest(count: usize) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    text.try_reserve_exact(count.min(2 * RING_SIZE)).map_err(|_| Error::OutOfMemory)?;
+    let ring = RING.lock();
+    let mut starts = ring.first(ring.cleared);
+    let mut needed = 0;
+    let mut at = starts;
+    while at < ring.written {
+        let end = ring.line_end(at);
+        needed += LEVEL.len() + end - at;
+        at = end;
+    }
+    while needed > count {
+        let end = ring.line_end(starts);
+        needed -= LEVEL.len() + end - starts;
+        starts = end;
+    }
+    while starts < ring.written {
+        let end = ring.line_end(starts);
+        ring.show(starts, end, &mut text);
+        starts = end;
+    }
+    Ok(text)
+}
+
+/// Waits for lines that nobody has read in this way, and takes as many as fit into `count` bytes; at least one, cut off if
+/// need be.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub async fn read_new(count: usize) -> Result<Vec<u8>> {
+    GROWN.wait_until(|| take_new(count).transpose()).await
+}
+
+fn take_new(count: usize) -> Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    text.try_reserve_exact(count.min(RING_SIZE) + LINE_SIZE).map_err(|_| Error::OutOfMemory)?;
+    let mut ring = RING.lock();
+    let mut at = ring.first(ring.read);
+    while at < ring.written {
+        let end = ring.line_end(at);
+        if !text.is_empty() && text.len() + LEVEL.len() + end - at > count.min(RING_SIZE) {
+            break;
+        }
+        ring.show(at, end, &mut text);
+        at = end;
+    }
+    ring.read = at;
+    text.truncate(count);
+    Ok((!text.is_empty()).then_some(text))
+}
+
+/// How many bytes wait for [`read_new`].
+pub fn unread() -> usize {
+    let ring = RING.lock();
+    ring.written - ring.first(ring.read)
+}
+
+/// Makes [`newest`] start with what comes from now on.
+pub fn clear() {
+    let mut ring = RING.lock();
+    ring.cleared = ring.written;
 }
 
 /// Writes one line to the kernel's log.

@@ -5,6 +5,7 @@
 //! first. A parent's `state` comes before everything of its children; then a process's own `signals` and `state` and a
 //! thread's `signals`, in that order. All are spin locks; nobody waits with one of them.
 
+use crate::interval_timer::IntervalTimer;
 use crate::signals::{self, ProcessSignals};
 use crate::thread::{ATTENTION_EXIT, Caller, Thread};
 use crate::exec::Execution;
@@ -87,6 +88,8 @@ pub struct Process {
     pub traits: AtomicU32,
     /// What `personality` set; the kernel only keeps it.
     pub personality: AtomicU32,
+    /// What `setitimer` armed for real time.
+    pub real_timer: IntervalTimer,
 }
 
 /// Bits of [`Process::traits`].
@@ -229,6 +232,7 @@ impl Process {
             death_signal: AtomicU32::new(0),
             traits: AtomicU32::new(traits::DUMPABLE),
             personality: AtomicU32::new(0),
+            real_timer: IntervalTimer::new(),
         })
     }
 
@@ -398,6 +402,7 @@ async fn end_process(process: &Arc<Process>) {
         let mut state = process.state.lock();
         (state.space.take(), state.files.take(), state.executable.take(), state.execution.take())
     };
+    process.real_timer.disarm();
     // Closing files may wake others and send messages; nothing of that under a lock.
     drop((files, executable, execution));
     translation::leave_space();

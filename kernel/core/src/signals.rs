@@ -393,6 +393,9 @@ fn finish_call(caller: &mut Caller, handled_by: Option<&SigAction>) {
             registers[register::PC] -= 4;
         }
         Resumption::RestartSystemCall => {
+            if registers[register::A7] != RESTART_SYSCALL {
+                caller.call.restart_number = registers[register::A7];
+            }
             registers[register::A0] = interrupted.first_argument;
             registers[register::A7] = RESTART_SYSCALL;
             registers[register::PC] -= 4;

@@ -6,11 +6,13 @@
 use crate::hart::{self, Hart};
 use arch_riscv64 as arch;
 use base::hal::now_ns;
-use base::sync::OnceCell;
-use base::sync::atomic::Ordering;
+use base::sync::atomic::{AtomicU32, Ordering};
+use base::sync::{OnceCell, WaitQueue};
 use base::timer::TimerKey;
-use core::pin::Pin;
+use core::future::poll_fn;
+use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
+use drivers::rtc::GoldfishRtc;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -23,7 +25,9 @@ struct Clock {
 }
 
 static CLOCK: OnceCell<Clock> = OnceCell::new();
-static REALTIME_OFFSET: base::sync::atomic::AtomicU64 = base::sync::atomic::AtomicU64::new(0);
+/// Woken when the time of day was set, and how often that happened.
+static WALL_SET: WaitQueue = WaitQueue::new();
+static WALL_SETTINGS: AtomicU32 = AtomicU32::new(0);
 
 /// Tells the timebase's frequency. `sstc`: every hart has its own `stimecmp`.
 pub fn initialise(ticks_per_second: u64, sstc: bool, boot_ticks: u64) {
@@ -46,21 +50,59 @@ pub fn since_boot_ns() -> u64 {
 
 /// The first tick at which `deadline_ns` since boot has passed.
 fn to_ticks(clock: &Clock, deadline_ns: u64) -> u64 {
-    let ticks = match clock.ns_per_tick {
-        Some(factor) => deadline_ns.div_ceil(factor),
-        None => (u128::from(deadline_ns) * u128::from(clock.ticks_per_second)).div_ceil(u128::from(SECOND_NS)) as u64,
-    };
+    let ticks =
+        match clock.ns_per_tick {
+            Some(factor) => deadline_ns.div_ceil(factor),
+            None => (u128::from(deadline_ns) * u128::from(clock.ticks_per_second))
+                .div_ceil(u128::from(SECOND_NS)) as u64,
+        };
     ticks.saturating_add(clock.boot_ticks)
 }
 
-/// Nanoseconds since 1970, as far as anybody said what time it was.
-pub fn realtime_ns() -> u64 {
-    now_ns() + REALTIME_OFFSET.load(Ordering::Relaxed)
+/// Sets the time of day to what the machine's clock says, if it has one.
+pub fn start_wall_clock() {
+    let system = crate::boot::system();
+    let Some(device) = &system.machine.rtc else { return };
+    match GoldfishRtc::new(device, &system.devices) {
+        Ok(mut clock) => wall_clock().set_ns(clock.time_ns() as i64),
+        Err(error) => crate::log!("the machine's clock cannot be read: {error}"),
+    }
 }
 
-/// Says that it is `now_ns` nanoseconds since 1970.
-pub fn set_realtime_ns(realtime_ns: u64) {
-    REALTIME_OFFSET.store(realtime_ns.saturating_sub(now_ns()), Ordering::Relaxed);
+/// The time of day, which file systems stamp their files by.
+fn wall_clock() -> &'static vfs::WallClock {
+    &crate::devices::environment().clock
+}
+
+/// Nanoseconds since 1970, as far as anybody said what time it was.
+pub fn realtime_ns() -> i64 {
+    wall_clock().now_ns()
+}
+
+/// Says that it is `realtime_ns` nanoseconds since 1970, and has those look who wait for a time of day.
+pub fn set_realtime_ns(realtime_ns: i64) {
+    wall_clock().set_ns(realtime_ns);
+    WALL_SETTINGS.fetch_add(1, Ordering::Release);
+    WALL_SET.wake_all();
+}
+
+/// Waits until it is `deadline_ns` nanoseconds since 1970, whoever sets the clock meanwhile.
+pub async fn sleep_until_realtime(deadline_ns: i64) {
+    loop {
+        let settings = WALL_SETTINGS.load(Ordering::Acquire);
+        let left = deadline_ns.saturating_sub(realtime_ns());
+        if left <= 0 {
+            return;
+        }
+        let mut sleep = pin!(sleep_until(now_ns().saturating_add(left as u64)));
+        let mut set =
+            pin!(WALL_SET.wait_until(|| (WALL_SETTINGS.load(Ordering::Acquire) != settings).then_some(())));
+        poll_fn(|context| match sleep.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => set.as_mut().poll(context),
+        })
+        .await;
+    }
 }
 
 /// Sets the hart's timer for the earliest deadline that it has. For the hart itself, preemption off or interrupts masked.

@@ -1,7 +1,7 @@
 //! From a number to a call.
 
 use super::{
-    copying, descriptors, execution, file, identity, memory, mounts, names, poll, status, unimplemented,
+    copying, descriptors, execution, file, identity, memory, mounts, names, poll, status, system, time, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -99,6 +99,36 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         | number::__NR_fremovexattr => status::no_attributes_of(caller, a).await,
         number::__NR_brk => memory::brk(caller, a).await,
         number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
+        number::__NR_munmap => Box::pin(memory::munmap(caller, a, b)).await,
+        number::__NR_mprotect => Box::pin(memory::mprotect(caller, a, b, c)).await,
+        number::__NR_mremap => Box::pin(memory::mremap(caller, arguments)).await,
+        number::__NR_madvise => Box::pin(memory::madvise(caller, a, b, c)).await,
+        number::__NR_mincore => Box::pin(memory::mincore(caller, a, b, c)).await,
+        number::__NR_msync => Box::pin(memory::msync(caller, a, b, c)).await,
+        number::__NR_mlock => Box::pin(memory::mlock(caller, a, b)).await,
+        number::__NR_mlock2 => Box::pin(memory::mlock2(caller, a, b, c)).await,
+        number::__NR_munlock => Box::pin(memory::munlock(caller, a, b)).await,
+        number::__NR_mlockall => Box::pin(memory::mlockall(caller, a)).await,
+        number::__NR_munlockall => Box::pin(memory::munlockall(caller)).await,
+        number::__NR_riscv_flush_icache => memory::riscv_flush_icache(c).await,
+        number::__NR_riscv_hwprobe => Box::pin(memory::riscv_hwprobe(caller, arguments)).await,
+        number::__NR_clock_gettime => Box::pin(time::clock_gettime(caller, a, b)).await,
+        number::__NR_clock_settime => Box::pin(time::clock_settime(caller, a, b)).await,
+        number::__NR_clock_getres => Box::pin(time::clock_getres(caller, a, b)).await,
+        number::__NR_clock_nanosleep => Box::pin(time::clock_nanosleep(caller, [a, b, c, d])).await,
+        number::__NR_nanosleep => Box::pin(time::nanosleep(caller, a, b)).await,
+        number::__NR_restart_syscall => Box::pin(time::restart_syscall(caller, arguments)).await,
+        number::__NR_gettimeofday => Box::pin(time::gettimeofday(caller, a, b)).await,
+        number::__NR_settimeofday => Box::pin(time::settimeofday(caller, a, b)).await,
+        number::__NR_getitimer => Box::pin(time::getitimer(caller, a, b)).await,
+        number::__NR_setitimer => Box::pin(time::setitimer(caller, a, b, c)).await,
+        number::__NR_uname => Box::pin(system::uname(caller, a)).await,
+        number::__NR_sysinfo => Box::pin(system::sysinfo(caller, a)).await,
+        number::__NR_getrandom => Box::pin(system::getrandom(caller, a, b, c)).await,
+        number::__NR_reboot => Box::pin(system::reboot(caller, a, b, c)).await,
+        number::__NR_sethostname => Box::pin(system::sethostname(caller, a, b)).await,
+        number::__NR_setdomainname => Box::pin(system::setdomainname(caller, a, b)).await,
+        number::__NR_syslog => Box::pin(system::syslog(caller, a, b, c)).await,
         _ => unimplemented::refuse(number),
     }
 }

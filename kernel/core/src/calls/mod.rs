@@ -16,6 +16,8 @@ pub mod mounts;
 pub mod names;
 pub mod poll;
 pub mod status;
+pub mod system;
+pub mod time;
 pub mod unimplemented;
 pub mod watching;
 
@@ -33,6 +35,8 @@ pub struct CallState {
     pub interrupted: Option<Interrupted>,
     /// The registers are as they shall be (`execve`, `rt_sigreturn`): the result is not to be stored.
     pub registers_replaced: bool,
+    /// The number of the call that goes on through `restart_syscall`; 0 for none.
+    pub restart_number: usize,
     /// Until when an interrupted wait lasts that goes on through `restart_syscall`, in nanoseconds since boot.
     pub restart_deadline_ns: u64,
 }
@@ -44,6 +48,7 @@ impl CallState {
             interruption: Interruption::Restartable,
             interrupted: None,
             registers_replaced: false,
+            restart_number: 0,
             restart_deadline_ns: 0,
         }
     }

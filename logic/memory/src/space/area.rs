@@ -310,6 +310,11 @@ impl Areas {
         }
     }
 
+    /// Changes something of all areas that counts in no sum.
+    pub(super) fn change_all(&mut self, change: impl Fn(&mut Area)) {
+        self.list.iter_mut().for_each(change);
+    }
+
     /// Lets the area at `index` start lower.
     pub(super) fn grow_down(&mut self, index: usize, start: usize) {
         let area = self.list[index].clone();

@@ -14,7 +14,9 @@ impl AddressSpace {
     /// `OutOfMemory`; this space is as before (but for pages that it may fault on once more).
     pub async fn fork(&self) -> Result<Arc<AddressSpace>> {
         let layout = self.layout.lock().await;
-        let areas = layout.areas.try_clone(|area| !area.attributes.contains(Attributes::DONT_FORK))?;
+        let mut areas = layout.areas.try_clone(|area| !area.attributes.contains(Attributes::DONT_FORK))?;
+        // Locks are not inherited.
+        areas.change_all(|area| area.attributes.remove(Attributes::LOCKED));
         let mut tables = PageTable::new(Some(self.environment.kernel_root))?;
         let mut changed = None;
         let mut result = Ok(());
@@ -37,7 +39,7 @@ impl AddressSpace {
             self.flush(0..end);
         }
         result?;
-        let layout = Layout { areas, limits: layout.limits, bases: layout.bases, heap: layout.heap.clone() };
+        let layout = Layout { areas, limits: layout.limits, bases: layout.bases, heap: layout.heap.clone(), lock_future: None };
         Ok(Arc::new(Self::assemble(self.environment, layout, tables)))
     }
 

@@ -87,6 +87,18 @@ impl Layout {
         Err(Error::OutOfMemory)
     }
 
+    /// The new area, locked if `mlockall` asked for that.
+    fn locked_if_asked(&self, mut area: Area) -> Result<Area> {
+        if self.lock_future.is_some() {
+            let bytes = area.end - area.start;
+            if self.locked_bytes().saturating_add(bytes) > self.limits.locked {
+                return Err(Error::WouldBlock);
+            }
+            area.attributes.insert(Attributes::LOCKED);
+        }
+        Ok(area)
+    }
+
     /// Where `length` bytes go; a multiple of 2 MiB when large pages may be used there.
     pub(super) fn find_place(&self, length: usize, large: bool) -> Result<usize> {
         let ceiling = self.bases.mmap;
@@ -188,6 +200,7 @@ impl AddressSpace {
             backing,
             attributes: request.attributes,
         };
+        let area = layout.locked_if_asked(area)?;
         let pages = area.pages();
         layout.check_limits(pages, if area.is_data() { pages } else { 0 })?;
         layout.areas.reserve(2)?;
@@ -413,7 +426,7 @@ impl AddressSpace {
             let pages = (new - old) / PAGE_SIZE;
             layout.check_limits(pages, pages)?;
             layout.areas.reserve(1)?;
-            layout.areas.insert(Area {
+            let area = layout.locked_if_asked(Area {
                 start: old,
                 end: new,
                 protection: Protection::READ | Protection::WRITE,
@@ -421,7 +434,8 @@ impl AddressSpace {
                 sharing: Sharing::Private,
                 backing: Backing::Anonymous,
                 attributes: Attributes::HEAP,
-            });
+            })?;
+            layout.areas.insert(area);
         }
         layout.heap.end = end;
         Ok(())
@@ -435,7 +449,9 @@ impl AddressSpace {
             let Backing::Object { object: mapped, offset } = &area.backing else {
                 continue;
             };
-            if !Arc::ptr_eq(mapped, object) {
+            // A file that was opened several times is several objects with one identity.
+            let same_file = object.identity() != (0, 0) && mapped.identity() == object.identity();
+            if !same_file && !Arc::ptr_eq(mapped, object) {
                 continue;
             }
             // In bytes from the area's start, whole pages.

@@ -24,7 +24,7 @@ pub use object::{Access, MappedObject, SharedMemory};
 pub use pin::{MAX_PINNED_PAGES, Pinned};
 pub use placement::{Bases, randomise};
 pub use remap::Remap;
-pub use report::{AreaUsage, MappingInfo};
+pub use report::{AreaUsage, LockMode, MappingInfo};
 pub use residency::NeedsFlush;
 pub use translation::{Environment, MAX_SPACE_IDS, SpaceId, Translation};
 pub use user::FutexKey;
@@ -36,7 +36,7 @@ use base::address::{PAGE_SIZE, PhysicalAddress, VirtualAddress};
 use base::sync::{Mutex, SpinLock};
 use base::{Error, Result};
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use residency::Residency;
 
 /// The first address behind the user half: Sv39's lower half without its last page, as on Linux.
@@ -77,6 +77,8 @@ struct Layout {
     bases: Bases,
     /// The heap of `brk`: where it starts and where it ends, to the byte.
     heap: Range<usize>,
+    /// What `mlockall` asked for areas to come.
+    lock_future: Option<LockMode>,
 }
 
 /// One address space.
@@ -90,6 +92,8 @@ pub struct AddressSpace {
     residency: Residency,
     /// The most pages that were ever resident.
     peak: AtomicUsize,
+    /// `Layout::lock_future` asks for pages at once; beside the lock for `mmap`.
+    locks_new: AtomicBool,
 }
 
 impl AddressSpace {
@@ -98,7 +102,7 @@ impl AddressSpace {
     /// # Errors
     /// `OutOfMemory`
     pub fn new(environment: &'static Environment, limits: Limits, bases: Bases) -> Result<Arc<Self>> {
-        let layout = Layout { areas: Areas::default(), limits, bases, heap: bases.heap..bases.heap };
+        let layout = Layout { areas: Areas::default(), limits, bases, heap: bases.heap..bases.heap, lock_future: None };
         let tables = PageTable::new(Some(environment.kernel_root))?;
         Ok(Arc::new(Self::assemble(environment, layout, tables)))
     }
@@ -114,6 +118,7 @@ impl AddressSpace {
             peak: AtomicUsize::new(tables.pages()),
             tables: SpinLock::new(tables),
             residency: Residency::new(),
+            locks_new: AtomicBool::new(false),
         }
     }
 
@@ -175,6 +180,12 @@ impl AddressSpace {
     /// Frames that the page table takes.
     pub fn table_frames(&self) -> usize {
         self.tables.lock().table_frames()
+    }
+
+    /// Whether `mlockall` asked that new mappings get their pages at once.
+    #[inline]
+    pub fn locks_new(&self) -> bool {
+        self.locks_new.load(Ordering::Relaxed)
     }
 
     /// Makes the harts forget `range` after rights were taken away in it.

@@ -7,6 +7,16 @@ use alloc::vec::Vec;
 use base::address::{PAGE_SIZE, VirtualAddress};
 use base::{Error, Result};
 use core::ops::Range;
+use core::sync::atomic::Ordering;
+
+/// How locking brings pages in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockMode {
+    /// All of them, now.
+    Now,
+    /// When they are touched (`MLOCK_ONFAULT`).
+    OnFault,
+}
 
 /// A line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +33,8 @@ pub struct MappingInfo {
     pub identity: (u64, u64),
     /// The path or a label; empty if there is none.
     pub name: String,
+    /// What else is special.
+    pub attributes: Attributes,
 }
 
 /// What an area takes, in 4 KiB pages: the figures of `/proc/PID/smaps`.
@@ -95,12 +107,20 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Keeps pages in memory (`mlock`), bringing them in. There is no swap, so that this is about counting.
+    /// Keeps pages in memory (`mlock`). There is no swap, so that this is about counting and about bringing them in.
     ///
     /// # Errors
     /// `OutOfMemory`: not all mapped, or beyond the limit. `WouldBlock`: a page cannot be brought in.
-    pub async fn lock(&self, start: VirtualAddress, length: usize) -> Result<()> {
+    pub async fn lock(&self, start: VirtualAddress, length: usize, mode: LockMode) -> Result<()> {
         let range = self.set_locked(start, length, true).await?;
+        match mode {
+            LockMode::Now => self.bring_in(range).await,
+            LockMode::OnFault => Ok(()),
+        }
+    }
+
+    /// Brings in what may be accessed of `range`.
+    async fn bring_in(&self, range: Range<usize>) -> Result<()> {
         for area in self.mappings().await? {
             let part = area.range.start.max(range.start)..area.range.end.min(range.end);
             if part.is_empty() || area.protection.is_empty() {
@@ -113,6 +133,36 @@ impl AddressSpace {
             result.map_err(|error| if error == Error::BadAddress { Error::WouldBlock } else { error })?;
         }
         Ok(())
+    }
+
+    /// `mlockall`: locks what is mapped (`current`), and what will be (`future`; `None` ends that).
+    ///
+    /// # Errors
+    /// `OutOfMemory`: beyond the limit. What cannot be brought in is left out, as on Linux.
+    pub async fn lock_all(&self, current: Option<LockMode>, future: Option<LockMode>) -> Result<()> {
+        {
+            let mut layout = self.layout.lock().await;
+            if current.is_some() {
+                if layout.areas.pages() * PAGE_SIZE > layout.limits.locked {
+                    return Err(Error::OutOfMemory);
+                }
+                layout.areas.change_all(|area| area.attributes.insert(Attributes::LOCKED));
+            }
+            layout.lock_future = future;
+            self.locks_new.store(future == Some(LockMode::Now), Ordering::Relaxed);
+        }
+        if current == Some(LockMode::Now) {
+            let _ = self.bring_in(0..super::USER_END).await;
+        }
+        Ok(())
+    }
+
+    /// `munlockall`: undoes all locks.
+    pub async fn unlock_all(&self) {
+        let mut layout = self.layout.lock().await;
+        layout.areas.change_all(|area| area.attributes.remove(Attributes::LOCKED));
+        layout.lock_future = None;
+        self.locks_new.store(false, Ordering::Relaxed);
     }
 
     /// Undoes [`AddressSpace::lock`].
@@ -131,12 +181,7 @@ impl AddressSpace {
         if !layout.areas.covers(&range) {
             return Err(Error::OutOfMemory);
         }
-        let locked: usize = layout
-            .areas
-            .iter()
-            .filter(|area| area.attributes.contains(Attributes::LOCKED))
-            .map(|area| area.end - area.start)
-            .sum();
+        let locked = layout.locked_bytes();
         if value && locked.saturating_add(range.len()) > layout.limits.locked {
             return Err(Error::OutOfMemory);
         }
@@ -144,6 +189,14 @@ impl AddressSpace {
         self.split_at_ends(&range)?;
         layout.areas.change(&range, |area| area.attributes.set(Attributes::LOCKED, value));
         Ok(range)
+    }
+}
+
+impl super::Layout {
+    /// Bytes in areas that are locked.
+    pub(super) fn locked_bytes(&self) -> usize {
+        let locked = self.areas.iter().filter(|area| area.attributes.contains(Attributes::LOCKED));
+        locked.map(|area| area.end - area.start).sum()
     }
 }
 
@@ -161,5 +214,5 @@ fn describe(area: &Area) -> MappingInfo {
         Backing::Anonymous => {}
     }
     let range = area.start..area.end;
-    MappingInfo { range, protection: area.protection, sharing: area.sharing, offset, identity, name }
+    MappingInfo { range, protection: area.protection, sharing: area.sharing, offset, identity, name, attributes: area.attributes }
 }

@@ -395,7 +395,7 @@ fn advice_empties_and_marks() {
     assert_eq!(child.byte(start + PAGE), Err(Error::BadAddress));
     run(space.advise(at(start + 4 * PAGE), 4 * PAGE, linux::MADV_NOHUGEPAGE)).unwrap();
     assert_eq!(run(space.mappings()).unwrap().len(), 5);
-    run(space.lock(at(start + 4 * PAGE), PAGE)).unwrap();
+    run(space.lock(at(start + 4 * PAGE), PAGE, LockMode::Now)).unwrap();
     let locked = run(space.advise(at(start), LARGE_PAGE_SIZE, linux::MADV_DONTNEED));
     assert_eq!(locked, Err(Error::InvalidArgument));
     run(space.unlock(at(start), LARGE_PAGE_SIZE)).unwrap();
@@ -434,7 +434,7 @@ fn files_are_mapped_private_and_shared() {
             ("/file", PAGE as u64, (3, 44))
         );
         assert!(
-            matches!(run(space.futex_key(at(shared + 8))), Ok(FutexKey::Shared { offset, .. }) if offset == PAGE as u64 + 8)
+            matches!(run(space.futex_key(at(shared + 8))), Ok(FutexKey::File { identity: (3, 44), offset }) if offset == PAGE as u64 + 8)
         );
         assert_eq!(run(space.futex_key(at(private + 8))), Ok(space.private_futex_key(at(private + 8))));
         run(space.sync(at(shared), 4 * PAGE)).unwrap();

@@ -23,6 +23,13 @@ pub enum FutexKey {
         /// Where in it.
         address: usize,
     },
+    /// A word of an object that says who it is: a file, however often it was opened.
+    File {
+        /// [`MappedObject::identity`](super::MappedObject::identity)
+        identity: (u64, u64),
+        /// Bytes from its start.
+        offset: u64,
+    },
     /// A word of a shared object.
     Shared {
         /// Which object: where it is in the kernel's memory.
@@ -296,10 +303,13 @@ impl AddressSpace {
         let index = layout.areas.find(address.value()).ok_or(Error::BadAddress)?;
         let area = layout.areas.at(index);
         Ok(match (&area.backing, area.sharing) {
-            (Backing::Object { object, offset }, Sharing::Shared) => FutexKey::Shared {
-                object: alloc::sync::Arc::as_ptr(object).cast::<()>().addr(),
-                offset: offset + (address.value() - area.start) as u64,
-            },
+            (Backing::Object { object, offset }, Sharing::Shared) => {
+                let offset = offset + (address.value() - area.start) as u64;
+                match object.identity() {
+                    (0, 0) => FutexKey::Shared { object: alloc::sync::Arc::as_ptr(object).cast::<()>().addr(), offset },
+                    identity => FutexKey::File { identity, offset },
+                }
+            }
             _ => self.private_futex_key(address),
         })
     }
