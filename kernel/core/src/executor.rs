@@ -250,6 +250,7 @@ fn enter(task: TaskPointer) {
     hart::with(|hart| {
         let priority = task.priority();
         hart.local.current.set(Some(task));
+        hart.set_running_task(Some(task));
         hart.set_running(Some(priority));
         hart.reschedule.store(false, Ordering::Relaxed);
         hart.counters.polls.fetch_add(1, Ordering::Relaxed);
@@ -272,6 +273,7 @@ fn leave_hart(hart: &Hart) {
         keep_slice(hart);
     }
     hart.local.current.set(None);
+    hart.set_running_task(None);
     hart.set_running(None);
 }
 

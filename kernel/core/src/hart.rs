@@ -13,8 +13,8 @@ use arch_riscv64 as arch;
 use arch_riscv64::hart::HartBlock;
 use base::hal::PreemptGuard;
 use base::sync::SpinLock;
-use base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use base::task::{Priority, TaskPointer};
+use base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use base::task::{Priority, TaskHeader, TaskPointer};
 use base::timer::TimerQueue;
 use core::cell::{Cell, UnsafeCell};
 use memory::space::AddressSpace;
@@ -35,6 +35,8 @@ pub struct Hart {
     pub ready: SpinLock<TaskQueue>,
     best_ready: AtomicU8,
     running: AtomicU8,
+    /// The address of the coroutine that is polled here, for who wants to interrupt it; 0 for none.
+    running_task: AtomicUsize,
     /// Something more important than what runs here may be ready, or its time is up: look before going on.
     pub reschedule: AtomicBool,
     /// A time slice is being measured on this hart.
@@ -119,6 +121,7 @@ impl Hart {
             ready: SpinLock::new(TaskQueue::new(index)),
             best_ready: AtomicU8::new(NONE),
             running: AtomicU8::new(NONE),
+            running_task: AtomicUsize::new(0),
             reschedule: AtomicBool::new(false),
             slice_armed: AtomicBool::new(false),
             ready_count: AtomicU32::new(0),
@@ -174,6 +177,16 @@ impl Hart {
         self.running.store(priority.map_or(NONE, Priority::number), Ordering::Relaxed);
     }
 
+    /// Says which coroutine is polled here now. The fence orders it before every later look at what others left for that
+    /// coroutine; they order leaving it before their look at this ([`that_runs`]). So one of the two sees the other.
+    #[inline]
+    pub fn set_running_task(&self, task: Option<TaskPointer>) {
+        self.running_task.store(task.map_or(0, |task| task.address()), Ordering::Relaxed);
+        if task.is_some() {
+            fence(Ordering::SeqCst);
+        }
+    }
+
     /// The best priority that waits here, as a hint.
     #[inline]
     pub fn best_ready(&self) -> Option<Priority> {
@@ -209,6 +222,13 @@ pub fn current() -> &'static Hart {
 pub fn with<T>(action: impl FnOnce(&'static Hart) -> T) -> T {
     let _guard = PreemptGuard::new();
     action(current())
+}
+
+/// The hart that polls this coroutine now, if one does. What the caller left for the coroutine before is either seen by it, or
+/// the answer is the hart on which it did not look yet.
+pub fn that_runs(task: &TaskHeader) -> Option<&'static Hart> {
+    fence(Ordering::SeqCst);
+    online().iter().find(|hart| hart.running_task.load(Ordering::Relaxed) == task.address())
 }
 
 /// The harts that run.

@@ -30,9 +30,6 @@ use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalS
 use memory::space::{Access, AddressSpace, FaultError};
 use vfs::FileTable;
 
-/// In `running_on`: in no hart's user mode.
-const NOWHERE: u8 = u8::MAX;
-
 /// In `attention`: a signal may be deliverable, or the process stops.
 pub const ATTENTION_SIGNAL: u32 = 1;
 /// In `attention`: the thread must end.
@@ -46,7 +43,6 @@ pub struct Thread {
     pub process: Arc<Process>,
     task: OnceCell<TaskRef>,
     attention: AtomicU32,
-    running_on: AtomicU8,
     isolated: AtomicU8,
     /// What the thread blocks and what waits for it. Taken before the process's own (see [`crate::signals`]).
     pub signals: SpinLock<ThreadSignals>,
@@ -104,7 +100,6 @@ impl Thread {
             process,
             task: OnceCell::new(),
             attention: AtomicU32::new(0),
-            running_on: AtomicU8::new(NOWHERE),
             isolated: AtomicU8::new(0),
             signals: SpinLock::new(signals),
             clear_child_tid: AtomicUsize::new(0),
@@ -153,16 +148,13 @@ impl Thread {
 
     /// Leaves `attention` for the thread and sees to it that it looks soon, whatever it is doing.
     pub fn notify(&self, attention: u32) {
-        self.attention.fetch_or(attention, Ordering::AcqRel);
-        let index = self.running_on.load(Ordering::Acquire);
-        if index != NOWHERE {
-            let target = hart::by_index(index as usize);
+        self.attention.fetch_or(attention, Ordering::SeqCst);
+        let Some(task) = self.task.get() else { return };
+        if let Some(target) = hart::that_runs(task) {
             target.reschedule.store(true, Ordering::Release);
             interrupts::notify(target);
         }
-        if let Some(task) = self.task.get() {
-            task.wake();
-        }
+        task.wake();
     }
 
     /// As [`Thread::notify`], by the thread itself.
@@ -198,7 +190,7 @@ impl Thread {
 
     /// Whether the thread waits (or is ready) and does not run, for `/proc`.
     pub fn is_running(&self) -> bool {
-        self.running_on.load(Ordering::Relaxed) != NOWHERE
+        self.task.get().is_some_and(|task| hart::that_runs(task).is_some())
     }
 
     #[inline]
@@ -350,16 +342,13 @@ async fn run(mut caller: Caller) {
 fn enter(caller: &mut Caller) -> Option<Entry> {
     arch::hart::interrupts_mask();
     let hart = hart::current();
-    let index = hart.index() as u8;
-    // Published before the last look at `attention`: whoever sets it later sees where to send the interrupt.
-    caller.thread.running_on.store(index, Ordering::SeqCst);
-    if caller.thread.attention.load(Ordering::SeqCst) != 0 {
-        caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
+    // Whoever sets `attention` after this look sees that this hart runs the thread (said when the poll began), and
+    // interrupts it; the interrupt waits until interrupts are unmasked by entering user mode.
+    if caller.thread.attention.load(Ordering::Relaxed) != 0 {
         arch::hart::interrupts_enable();
         return Some(Entry { trap: Trap::Interrupt(arch::cause::Interrupt::Software), value: 0 });
     }
     if executor::should_yield(hart) {
-        caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
         arch::hart::interrupts_enable();
         return None;
     }
@@ -368,7 +357,6 @@ fn enter(caller: &mut Caller) -> Option<Entry> {
     caller.load_float(hart);
     // SAFETY: interrupts are masked, and the thread's space was activated for its mode.
     let entry = unsafe { caller.context.enter(mode) };
-    caller.thread.running_on.store(NOWHERE, Ordering::Relaxed);
     caller.save_float();
     if let Trap::Interrupt(cause) = entry.trap {
         hart.local.in_interrupt.set(true);

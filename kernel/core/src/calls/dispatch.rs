@@ -7,12 +7,15 @@ use crate::thread::Caller;
 use abi::linux::general as number;
 use abi::linux::general::AT_SYMLINK_NOFOLLOW;
 use alloc::boxed::Box;
+use arch_riscv64::trap::register;
 use base::Result;
 
-/// Makes the call with this number. A call whose state is large is boxed, so that a waiting thread stays small.
+/// Makes the call that the registers name. A call whose state is large is boxed, so that a waiting thread stays small.
+/// (The registers are read here and not passed, so that they are not copied into the future.)
 #[inline]
-pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> Result<usize> {
-    let [a, b, c, d, e, f] = arguments;
+pub async fn call(caller: &mut Caller) -> Result<usize> {
+    let number = caller.context.registers[register::A7];
+    let [a, b, c, d, e, f]: [usize; 6] = core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
     match number as u32 {
         number::__NR_getppid => identity::getppid(caller).await,
         number::__NR_getpid => identity::getpid(caller).await,
@@ -101,7 +104,7 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
         number::__NR_munmap => Box::pin(memory::munmap(caller, a, b)).await,
         number::__NR_mprotect => Box::pin(memory::mprotect(caller, a, b, c)).await,
-        number::__NR_mremap => Box::pin(memory::mremap(caller, arguments)).await,
+        number::__NR_mremap => Box::pin(memory::mremap(caller, [a, b, c, d, e, f])).await,
         number::__NR_madvise => Box::pin(memory::madvise(caller, a, b, c)).await,
         number::__NR_mincore => Box::pin(memory::mincore(caller, a, b, c)).await,
         number::__NR_msync => Box::pin(memory::msync(caller, a, b, c)).await,
@@ -111,13 +114,13 @@ pub async fn call(caller: &mut Caller, number: usize, arguments: [usize; 6]) -> 
         number::__NR_mlockall => Box::pin(memory::mlockall(caller, a)).await,
         number::__NR_munlockall => Box::pin(memory::munlockall(caller)).await,
         number::__NR_riscv_flush_icache => memory::riscv_flush_icache(c).await,
-        number::__NR_riscv_hwprobe => Box::pin(memory::riscv_hwprobe(caller, arguments)).await,
+        number::__NR_riscv_hwprobe => Box::pin(memory::riscv_hwprobe(caller, [a, b, c, d, e, f])).await,
         number::__NR_clock_gettime => Box::pin(time::clock_gettime(caller, a, b)).await,
         number::__NR_clock_settime => Box::pin(time::clock_settime(caller, a, b)).await,
         number::__NR_clock_getres => Box::pin(time::clock_getres(caller, a, b)).await,
         number::__NR_clock_nanosleep => Box::pin(time::clock_nanosleep(caller, [a, b, c, d])).await,
         number::__NR_nanosleep => Box::pin(time::nanosleep(caller, a, b)).await,
-        number::__NR_restart_syscall => Box::pin(time::restart_syscall(caller, arguments)).await,
+        number::__NR_restart_syscall => Box::pin(time::restart_syscall(caller, [a, b, c, d, e, f])).await,
         number::__NR_gettimeofday => Box::pin(time::gettimeofday(caller, a, b)).await,
         number::__NR_settimeofday => Box::pin(time::settimeofday(caller, a, b)).await,
         number::__NR_getitimer => Box::pin(time::getitimer(caller, a, b)).await,

@@ -65,17 +65,8 @@ impl Default for CallState {
 pub async fn serve(caller: &mut Caller) {
     let registers = &mut caller.context.registers;
     registers[register::PC] += 4;
-    let number = registers[register::A7];
     let first = registers[register::A0];
-    let arguments = [
-        first,
-        registers[register::A0 + 1],
-        registers[register::A0 + 2],
-        registers[register::A0 + 3],
-        registers[register::A0 + 4],
-        registers[register::A0 + 5],
-    ];
-    let result = dispatch::call(caller, number, arguments).await;
+    let result = dispatch::call(caller).await;
     if core::mem::take(&mut caller.call.registers_replaced) {
         return;
     }
