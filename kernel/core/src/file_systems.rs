@@ -6,11 +6,11 @@ use alloc::vec::Vec;
 use base::operation::Operation;
 use base::sync::{Lazy, OnceCell, SpinLock};
 use base::{Error, Result};
+use vfs::Mount;
 use vfs::anonymous::AnonymousFiles;
 use vfs::devfs::Devfs;
 use vfs::mount::MountFlags;
 use vfs::tmpfs::{Options, Tmpfs};
-use vfs::Mount;
 
 pub use crate::devices::environment;
 
@@ -18,7 +18,21 @@ pub use crate::devices::environment;
 static ANONYMOUS: Lazy<Arc<AnonymousFiles>> = Lazy::new(|| AnonymousFiles::new(environment().clone()));
 /// The kernel's `/dev`, and its one mount, of which all others are binds.
 static DEVICES: OnceCell<(Devfs, Arc<Mount>)> = OnceCell::new();
+/// Memory that looks like files: for `memfd_create` and shared mappings.
+static SHARED_MEMORY: Lazy<SharedMemory> = Lazy::new(|| {
+    let file_system = Tmpfs::new(environment().clone(), Options::default());
+    let mount = Mount::new(file_system.clone(), b"tmpfs", MountFlags::empty());
+    SharedMemory { file_system, mount }
+});
 static TYPES: SpinLock<Vec<FileSystemType>> = SpinLock::new(Vec::new());
+
+/// A file system in memory that sits nowhere.
+pub struct SharedMemory {
+    /// The file system.
+    pub file_system: Arc<Tmpfs>,
+    /// Its one mount.
+    pub mount: Arc<Mount>,
+}
 
 /// What `mount(2)` says about a new mount.
 pub struct MountRequest<'a> {
@@ -56,6 +70,11 @@ pub struct FileSystemType {
 /// Where files without a path have their place.
 pub fn anonymous() -> &'static Arc<AnonymousFiles> {
     &ANONYMOUS
+}
+
+/// Where files live that are nothing but memory.
+pub fn shared_memory() -> &'static SharedMemory {
+    &SHARED_MEMORY
 }
 
 /// The kernel's `/dev`, to which nodes are added as devices are found. It is there once [`initialise`] has run.
@@ -122,7 +141,9 @@ fn mount_tmpfs<'a>(request: &'a MountRequest<'a>) -> Operation<'a, Result<Arc<Mo
     let memory = memory::frames::total_frames() as u64 * base::address::PAGE_SIZE as u64;
     match Options::parse(request.options, memory) {
         // Half of the memory, unless something else is asked for, as on Linux.
-        Ok(options) => mount_memory("tmpfs", request, Options { size: options.size.or(Some(memory / 2)), ..options }),
+        Ok(options) => {
+            mount_memory("tmpfs", request, Options { size: options.size.or(Some(memory / 2)), ..options })
+        }
         Err(error) => Operation::Ready(Err(error)),
     }
 }

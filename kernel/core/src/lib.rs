@@ -12,6 +12,7 @@ pub mod console;
 pub mod console_terminal;
 pub mod devices;
 pub mod entropy;
+pub mod event_poll;
 pub mod exec;
 pub mod executor;
 pub mod file_systems;

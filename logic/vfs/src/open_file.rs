@@ -8,11 +8,13 @@ use crate::inode::{
 use crate::metadata::{FileKind, MetadataChange, SET_GROUP_ID, SET_USER_ID};
 use crate::mount::{Location, MountFlags};
 use crate::{Error, Result};
-use alloc::sync::Arc;
+use alloc::boxed::Box;
+use alloc::sync::{Arc, Weak};
 use alloc::vec;
+use alloc::vec::Vec;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
-use base::sync::{Mutex, MutexGuard};
+use base::sync::{Mutex, MutexGuard, SpinLock};
 use core::fmt;
 use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +33,16 @@ pub struct OpenFile {
     flags: AtomicU32,
     offset: Mutex<u64>,
     traits: Traits,
+    /// Who is told when it is gone; almost nobody ever.
+    dependants: SpinLock<Option<Box<Dependants>>>,
+}
+
+type Dependants = Vec<Weak<dyn Dependant>>;
+
+/// Something that lasts no longer than an open description: a watch on it, a lock that it holds.
+pub trait Dependant: Send + Sync {
+    /// The description with this [`OpenFile::identity`] is gone; its file is still there.
+    fn closed(&self, identity: usize);
 }
 
 /// What is known once and for all when a file is opened.
@@ -98,7 +110,22 @@ impl OpenFile {
 
     fn build(file: Arc<dyn File>, location: Location, flags: OpenFlags, traits: Traits) -> Arc<Self> {
         let flags = AtomicU32::new(flags.difference(OpenFlags::TRANSIENT).bits());
-        Arc::new(Self { file, location, flags, offset: Mutex::new(0), traits })
+        let dependants = SpinLock::new(None);
+        Arc::new(Self { file, location, flags, offset: Mutex::new(0), traits, dependants })
+    }
+
+    /// A number that no other open description has while this one exists.
+    #[inline]
+    pub fn identity(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Has `dependant` told when the description is gone.
+    pub fn tell_when_closed(&self, dependant: Weak<dyn Dependant>) {
+        let mut dependants = self.dependants.lock();
+        let dependants = dependants.get_or_insert_default();
+        dependants.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&dependant));
+        dependants.push(dependant);
     }
 
     /// What it does.
@@ -500,6 +527,10 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if let Some(dependants) = self.dependants.get_mut().take() {
+            let identity = self.identity();
+            dependants.iter().filter_map(Weak::upgrade).for_each(|dependant| dependant.closed(identity));
+        }
         if self.traits.counted_writer {
             self.location.inode().end_write();
         }

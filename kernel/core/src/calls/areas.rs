@@ -117,13 +117,16 @@ impl Areas {
     async fn pin_more(&self, space: &AddressSpace, access: Access, first: Pinned) -> Result<PinnedAreas> {
         let mut pages = first.pieces().len();
         let mut rest = Vec::new();
-        let later = self.list.get(self.index..).unwrap_or_default().iter().filter(|area| area.length > 0).skip(1);
+        let later =
+            self.list.get(self.index..).unwrap_or_default().iter().filter(|area| area.length > 0).skip(1);
         for area in later {
             if pages >= MAX_PINNED_PAGES {
                 break;
             }
             // What cannot be accessed ends the transfer there; it is an error only when it comes first.
-            let Ok(pinned) = space.pin(VirtualAddress::new(area.address), area.length, access).await else { break };
+            let Ok(pinned) = space.pin(VirtualAddress::new(area.address), area.length, access).await else {
+                break;
+            };
             pages += pinned.pieces().len();
             let whole = pinned.len() == area.length;
             rest.push(pinned);

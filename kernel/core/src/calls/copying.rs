@@ -28,7 +28,9 @@ impl Offset {
 
     async fn write(offset: Option<Self>, caller: &Caller) -> Result<()> {
         match offset {
-            Some(offset) => caller.space.write_object(VirtualAddress::new(offset.address), &offset.value).await,
+            Some(offset) => {
+                caller.space.write_object(VirtualAddress::new(offset.address), &offset.value).await
+            }
             None => Ok(()),
         }
     }
@@ -40,7 +42,13 @@ fn open_for(caller: &Caller, register: usize, allowed: impl Fn(OpenFlags) -> boo
 }
 
 /// `sendfile`
-pub async fn sendfile(caller: &Caller, target: usize, source: usize, offset: usize, count: usize) -> Result<usize> {
+pub async fn sendfile(
+    caller: &Caller,
+    target: usize,
+    source: usize,
+    offset: usize,
+    count: usize,
+) -> Result<usize> {
     let mut offset = Offset::read(caller, offset).await?;
     let source = open_for(caller, source, OpenFlags::reads)?;
     if offset.is_some() && !source.is_seekable() {
@@ -50,7 +58,8 @@ pub async fn sendfile(caller: &Caller, target: usize, source: usize, offset: usi
     if count > isize::MAX as usize || target.flags().contains(OpenFlags::APPEND) || !source.is_seekable() {
         return Err(Error::InvalidArgument);
     }
-    let moved = transfer(caller, [&source, &target], [offset.as_mut(), None], count.min(TRANSFER_MAX)).await?;
+    let moved =
+        transfer(caller, [&source, &target], [offset.as_mut(), None], count.min(TRANSFER_MAX)).await?;
     Offset::write(offset, caller).await?;
     Ok(moved)
 }
@@ -72,7 +81,8 @@ pub async fn copy_file_range(caller: &Caller, arguments: [usize; 6]) -> Result<u
     if kinds != [FileKind::Regular; 2] {
         return Err(Error::InvalidArgument);
     }
-    let may = source.flags().reads() && target.flags().writes() && !target.flags().contains(OpenFlags::APPEND);
+    let may =
+        source.flags().reads() && target.flags().writes() && !target.flags().contains(OpenFlags::APPEND);
     if !may {
         return Err(Error::BadDescriptor);
     }

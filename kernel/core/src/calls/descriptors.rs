@@ -132,7 +132,9 @@ fn set_flags(file: &OpenFile, flags: OpenFlags) -> Result<usize> {
     let changed = file.flags().symmetric_difference(flags);
     // Signals for readiness and packets in pipes are not implemented; see docs/status.md.
     let asks = changed & flags;
-    if asks.contains(OpenFlags::ASYNC) || asks.contains(OpenFlags::DIRECT) && file.location().kind() == FileKind::Fifo {
+    if asks.contains(OpenFlags::ASYNC)
+        || asks.contains(OpenFlags::DIRECT) && file.location().kind() == FileKind::Fifo
+    {
         return Err(Error::InvalidArgument);
     }
     file.set_flags(flags);

@@ -1,7 +1,8 @@
 //! From a number to a call.
 
 use super::{
-    copying, descriptors, execution, file, identity, memory, mounts, names, poll, status, system, time, unimplemented,
+    copying, descriptors, events, execution, file, identity, memory, mounts, names, poll, status, system,
+    time, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -53,6 +54,12 @@ pub async fn call(caller: &mut Caller) -> Result<usize> {
         number::__NR_mount => Box::pin(mounts::mount(caller, [a, b, c, d, e])).await,
         number::__NR_umount2 => Box::pin(mounts::umount2(caller, a, b)).await,
         number::__NR_pivot_root => Box::pin(mounts::pivot_root(caller, a, b)).await,
+        number::__NR_eventfd2 => events::eventfd2(caller, a, b).await,
+        number::__NR_epoll_create1 => events::epoll_create1(caller, a).await,
+        number::__NR_epoll_ctl => Box::pin(events::epoll_ctl(caller, a, b, c, d)).await,
+        number::__NR_epoll_pwait => Box::pin(events::epoll_pwait(caller, [a, b, c, d, e, f])).await,
+        number::__NR_epoll_pwait2 => Box::pin(events::epoll_pwait2(caller, [a, b, c, d, e, f])).await,
+        number::__NR_memfd_create => Box::pin(events::memfd_create(caller, a, b)).await,
         number::__NR_ppoll => Box::pin(poll::ppoll(caller, a, b, c, d, e)).await,
         number::__NR_pselect6 => Box::pin(poll::pselect6(caller, [a, b, c, d, e, f])).await,
         number::__NR_mkdirat => Box::pin(names::mkdirat(caller, a, b, c)).await,

@@ -5,8 +5,8 @@
 
 use super::areas::{Areas, PinnedAreas};
 use super::descriptor;
-use crate::{signals, terminal_device};
 use crate::thread::Caller;
+use crate::{signals, terminal_device};
 use ::process::limits::{INFINITY, Resource};
 use ::process::signal::{SigInfo, Signal};
 use abi::linux::general as linux;
@@ -33,7 +33,11 @@ impl Position {
     /// # Errors
     /// `InvalidArgument` when it is negative.
     fn at(register: usize) -> Result<Self> {
-        if register > isize::MAX as usize { Err(Error::InvalidArgument) } else { Ok(Self::At(register as u64)) }
+        if register > isize::MAX as usize {
+            Err(Error::InvalidArgument)
+        } else {
+            Ok(Self::At(register as u64))
+        }
     }
 
     fn advance(&mut self, count: usize) {
@@ -70,7 +74,11 @@ fn writable(caller: &Caller, register: usize) -> Result<Arc<OpenFile>> {
 /// A file for `pread` and `pwrite`: one that has offsets.
 fn with_offsets(caller: &Caller, register: usize) -> Result<()> {
     let file = caller.files.get(descriptor(register))?;
-    if !file.is_seekable() && !file.flags().contains(OpenFlags::PATH) { Err(Error::IllegalSeek) } else { Ok(()) }
+    if !file.is_seekable() && !file.flags().contains(OpenFlags::PATH) {
+        Err(Error::IllegalSeek)
+    } else {
+        Ok(())
+    }
 }
 
 /// `read`
@@ -88,7 +96,13 @@ pub async fn readv(caller: &Caller, file: usize, vector: usize, count: usize) ->
 }
 
 /// `pread64`
-pub async fn pread64(caller: &Caller, file: usize, address: usize, count: usize, offset: usize) -> Result<usize> {
+pub async fn pread64(
+    caller: &Caller,
+    file: usize,
+    address: usize,
+    count: usize,
+    offset: usize,
+) -> Result<usize> {
     let position = Position::at(offset)?;
     with_offsets(caller, file)?;
     let file = readable(caller, file)?;
@@ -96,7 +110,13 @@ pub async fn pread64(caller: &Caller, file: usize, address: usize, count: usize,
 }
 
 /// `preadv`
-pub async fn preadv(caller: &Caller, file: usize, vector: usize, count: usize, offset: usize) -> Result<usize> {
+pub async fn preadv(
+    caller: &Caller,
+    file: usize,
+    vector: usize,
+    count: usize,
+    offset: usize,
+) -> Result<usize> {
     let position = Position::at(offset)?;
     with_offsets(caller, file)?;
     let file = readable(caller, file)?;
@@ -129,7 +149,13 @@ pub async fn writev(caller: &Caller, file: usize, vector: usize, count: usize) -
 }
 
 /// `pwrite64`
-pub async fn pwrite64(caller: &Caller, file: usize, address: usize, count: usize, offset: usize) -> Result<usize> {
+pub async fn pwrite64(
+    caller: &Caller,
+    file: usize,
+    address: usize,
+    count: usize,
+    offset: usize,
+) -> Result<usize> {
     let position = Position::at(offset)?;
     with_offsets(caller, file)?;
     let file = writable(caller, file)?;
@@ -137,7 +163,13 @@ pub async fn pwrite64(caller: &Caller, file: usize, address: usize, count: usize
 }
 
 /// `pwritev`
-pub async fn pwritev(caller: &Caller, file: usize, vector: usize, count: usize, offset: usize) -> Result<usize> {
+pub async fn pwritev(
+    caller: &Caller,
+    file: usize,
+    vector: usize,
+    count: usize,
+    offset: usize,
+) -> Result<usize> {
     let position = Position::at(offset)?;
     with_offsets(caller, file)?;
     let file = writable(caller, file)?;
@@ -178,12 +210,15 @@ pub async fn read_areas(
 ) -> Result<usize> {
     if !file.is_seekable() && terminal_device::of(file).is_some() {
         let first = areas.current();
-        return alloc::boxed::Box::pin(terminal_device::read(caller, file, first.address, first.length)).await;
+        return alloc::boxed::Box::pin(terminal_device::read(caller, file, first.address, first.length))
+            .await;
     }
     let mut done = 0;
     loop {
         let outcome = match areas.pin(&caller.space, Access::Write).await {
-            Ok(pinned) => read_pinned(file, &pinned, position).await.map(|count| (count, count == pinned.len())),
+            Ok(pinned) => {
+                read_pinned(file, &pinned, position).await.map(|count| (count, count == pinned.len()))
+            }
             Err(error) if done == 0 => return read_to_nowhere(caller, file, position, error).await,
             Err(error) => Err(error),
         };

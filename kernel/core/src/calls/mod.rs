@@ -8,6 +8,7 @@ pub mod areas;
 pub mod copying;
 pub mod descriptors;
 pub mod dispatch;
+pub mod events;
 pub mod execution;
 pub mod file;
 pub mod identity;
@@ -22,7 +23,7 @@ pub mod unimplemented;
 pub mod watching;
 
 use crate::signals::Interrupted;
-use crate::thread::{Caller, ATTENTION_SIGNAL};
+use crate::thread::{ATTENTION_SIGNAL, Caller};
 use ::process::signal::action::Interruption;
 use arch_riscv64::trap::register;
 use base::{Error, Result};

@@ -65,7 +65,13 @@ impl Names {
     ///
     /// # Errors
     /// Those of the walk; `NotFound` for an empty path that is not allowed.
-    pub async fn locate(&self, caller: &Caller, directory: usize, path: &[u8], flags: u32) -> Result<Location> {
+    pub async fn locate(
+        &self,
+        caller: &Caller,
+        directory: usize,
+        path: &[u8],
+        flags: u32,
+    ) -> Result<Location> {
         let empty = empty_path(flags);
         if path.is_empty() && empty == Empty::Refused {
             return Err(Error::NotFound);
@@ -134,18 +140,31 @@ pub async fn path(caller: &Caller, address: usize) -> Result<Vec<u8>> {
 }
 
 /// `openat`: flags that mean nothing are passed over, as ever.
-pub async fn openat(caller: &Caller, directory: usize, name: usize, flags: usize, mode: usize) -> Result<usize> {
+pub async fn openat(
+    caller: &Caller,
+    directory: usize,
+    name: usize,
+    flags: usize,
+    mode: usize,
+) -> Result<usize> {
     let flags = OpenFlags::from_bits_truncate(flags as u32);
     let path = path(caller, name).await?;
     open(caller, directory, &path, flags, mode as u16 & PERMISSION_BITS).await
 }
 
 /// `openat2`: flags that mean nothing are refused.
-pub async fn openat2(caller: &Caller, directory: usize, name: usize, how: usize, size: usize) -> Result<usize> {
+pub async fn openat2(
+    caller: &Caller,
+    directory: usize,
+    name: usize,
+    how: usize,
+    size: usize,
+) -> Result<usize> {
     let how = read_open_how(caller, how, size).await?;
     let known = OpenFlags::all();
     let makes = OpenFlags::CREATE | OpenFlags::TEMPORARY - OpenFlags::DIRECTORY;
-    let flags = u32::try_from(how.flags).ok().and_then(OpenFlags::from_bits).ok_or(Error::InvalidArgument)? & known;
+    let flags =
+        u32::try_from(how.flags).ok().and_then(OpenFlags::from_bits).ok_or(Error::InvalidArgument)? & known;
     let mode_allowed = if flags.intersects(makes) { u64::from(PERMISSION_BITS) } else { 0 };
     if how.mode & !mode_allowed != 0 {
         return Err(Error::InvalidArgument);
@@ -177,7 +196,13 @@ async fn read_open_how(caller: &Caller, address: usize, size: usize) -> Result<O
     if rest.iter().any(|byte| *byte != 0) { Err(Error::ArgumentListTooLong) } else { Ok(how) }
 }
 
-async fn open(caller: &Caller, directory: usize, path: &[u8], flags: OpenFlags, permissions: u16) -> Result<usize> {
+async fn open(
+    caller: &Caller,
+    directory: usize,
+    path: &[u8],
+    flags: OpenFlags,
+    permissions: u16,
+) -> Result<usize> {
     let limit = limit(caller);
     caller.files.check_room(limit)?;
     let names = Names::of(caller);
@@ -201,7 +226,13 @@ pub async fn mkdirat(caller: &Caller, directory: usize, name: usize, mode: usize
 }
 
 /// `mknodat`
-pub async fn mknodat(caller: &Caller, directory: usize, name: usize, mode: usize, device: usize) -> Result<usize> {
+pub async fn mknodat(
+    caller: &Caller,
+    directory: usize,
+    name: usize,
+    mode: usize,
+    device: usize,
+) -> Result<usize> {
     let kind = FileKind::from_mode(mode as u32).ok_or(Error::InvalidArgument)?;
     let path = path(caller, name).await?;
     let names = Names::of(caller);
@@ -240,7 +271,8 @@ pub async fn renameat2(caller: &Caller, arguments: [usize; 5]) -> Result<usize> 
     let names = Names::of(caller);
     let old_base = names.base(caller, old_directory, &old_path)?;
     let new_base = names.base(caller, new_directory, &new_path)?;
-    namespace::rename(&names.context(), At::new(&old_base, &old_path), At::new(&new_base, &new_path), mode).await?;
+    namespace::rename(&names.context(), At::new(&old_base, &old_path), At::new(&new_base, &new_path), mode)
+        .await?;
     Ok(0)
 }
 

@@ -161,7 +161,8 @@ pub async fn ppoll(
     let address = VirtualAddress::new(entries);
     let mut entries = vec![PollEntry::default(); count as u32 as usize];
     caller.space.read_bytes(address, entries.as_mut_slice().as_mut_bytes()).await?;
-    let found = with_mask(caller, mask, async |caller| poll(caller, &mut entries, timeout.deadline_ns).await).await;
+    let found =
+        with_mask(caller, mask, async |caller| poll(caller, &mut entries, timeout.deadline_ns).await).await;
     timeout.tell_rest(caller).await;
     let found = found?;
     caller.space.write_bytes(address, entries.as_bytes()).await?;
@@ -280,7 +281,8 @@ pub async fn pselect6(caller: &mut Caller, arguments: [usize; 6]) -> Result<usiz
     // Beyond what the caller's table has, nothing is looked at.
     let count = count.min((caller.files.bound() as usize).next_multiple_of(WORD).max(WORD));
     let sets = Sets::read(caller, [reading, writing, exceptional], count).await?;
-    let outcome = with_mask(caller, mask, async |caller| select(caller, &sets, timeout.deadline_ns).await).await;
+    let outcome =
+        with_mask(caller, mask, async |caller| select(caller, &sets, timeout.deadline_ns).await).await;
     timeout.tell_rest(caller).await;
     let (found, words) = outcome?;
     Sets { words, ..sets }.write(caller).await?;

@@ -51,7 +51,13 @@ pub async fn fstat(caller: &Caller, file: usize, buffer: usize) -> Result<usize>
 }
 
 /// The place that a call of the kind of `fstatat` is about; a null path stands for an empty one, where that is allowed.
-async fn locate(caller: &Caller, names: &Names, directory: usize, name: usize, flags: u32) -> Result<Location> {
+async fn locate(
+    caller: &Caller,
+    names: &Names,
+    directory: usize,
+    name: usize,
+    flags: u32,
+) -> Result<Location> {
     let path = match name {
         0 if flags & linux::AT_EMPTY_PATH != 0 => Vec::new(),
         _ => path_or_empty(caller, name).await?,
@@ -214,7 +220,8 @@ pub async fn faccessat2(
     mode: usize,
     flags: usize,
 ) -> Result<usize> {
-    let wanted = u16::try_from(mode as u32).ok().and_then(Permission::from_bits).ok_or(Error::InvalidArgument)?;
+    let wanted =
+        u16::try_from(mode as u32).ok().and_then(Permission::from_bits).ok_or(Error::InvalidArgument)?;
     let flags = check_flags(flags, linux::AT_EACCESS | linux::AT_SYMLINK_NOFOLLOW | linux::AT_EMPTY_PATH)?;
     let path = path_or_empty(caller, name).await?;
     if path.is_empty() && flags & linux::AT_EMPTY_PATH == 0 {
@@ -248,7 +255,13 @@ pub async fn fchmod(caller: &Caller, file: usize, mode: usize) -> Result<usize> 
 }
 
 /// `fchmodat2`; `fchmodat` has no flags.
-pub async fn fchmodat2(caller: &Caller, directory: usize, name: usize, mode: usize, flags: usize) -> Result<usize> {
+pub async fn fchmodat2(
+    caller: &Caller,
+    directory: usize,
+    name: usize,
+    mode: usize,
+    flags: usize,
+) -> Result<usize> {
     let flags = check_flags(flags, linux::AT_SYMLINK_NOFOLLOW | linux::AT_EMPTY_PATH)?;
     let path = path_or_empty(caller, name).await?;
     let names = Names::of(caller);
@@ -350,7 +363,13 @@ pub async fn ftruncate(caller: &Caller, file: usize, length: usize) -> Result<us
 }
 
 /// `fallocate`
-pub async fn fallocate(caller: &Caller, file: usize, mode: usize, offset: usize, length: usize) -> Result<usize> {
+pub async fn fallocate(
+    caller: &Caller,
+    file: usize,
+    mode: usize,
+    offset: usize,
+    length: usize,
+) -> Result<usize> {
     const KEEP: u32 = linux::FALLOC_FL_KEEP_SIZE;
     const PUNCH: u32 = linux::FALLOC_FL_PUNCH_HOLE | KEEP;
     const ZERO_KEEP: u32 = linux::FALLOC_FL_ZERO_RANGE | KEEP;
