@@ -64,9 +64,12 @@ impl Default for CallState {
 /// Serves the system call that the thread has just trapped for.
 #[inline]
 pub async fn serve(caller: &mut Caller) {
-    let registers = &mut caller.context.registers;
-    registers[register::PC] += 4;
-    let first = registers[register::A0];
+    caller.context.registers[register::PC] += 4;
+    if let Some(result) = dispatch::call_at_once(caller) {
+        caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
+        return;
+    }
+    let first = caller.context.registers[register::A0];
     let result = dispatch::call(caller).await;
     if core::mem::take(&mut caller.call.registers_replaced) {
         return;
