@@ -106,12 +106,10 @@ impl Console {
         count
     }
 
-    /// Queues the pieces with nothing in between, if there is room for all of them. `false`: there is not; see
-    /// [`Console::has_room`].
-    #[must_use]
-    pub fn write_whole(&self, pieces: &[&[u8]]) -> bool {
+    /// Whether there is room for so many bytes, at most 8192; if not, [`Console::room`] is woken when there is some.
+    pub fn has_room_for(&self, count: usize) -> bool {
         let mut state = self.state.lock();
-        let fits = self.push_whole(&mut state, pieces);
+        let fits = count <= state.output.room();
         state.starved |= !fits;
         self.send(&mut state);
         fits

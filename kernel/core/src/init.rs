@@ -3,7 +3,7 @@
 use crate::command_line::RealmPolicy;
 use crate::process::{self, FreshId, Identity, Inheritance, Place, Process};
 use crate::thread::{Caller, Thread, ThreadSignals};
-use crate::{boot, console_terminal, devices, entropy, exec, file_systems, log, vdso};
+use crate::{boot, console_terminal, devices, entropy, exec, executor, file_systems, log, vdso, virtio_devices};
 use ::process::credentials::Credentials;
 use ::process::limits::{Limits, Resource};
 use ::process::signal::action::Protection;
@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use arch_riscv64::trap::{UserContext, register};
 use base::hal::direct_map;
 use base::sync::SpinLock;
+use base::task::Priority;
 use base::{Error, Result};
 use vfs::file_table::OnExec;
 use vfs::mount::MountFlags;
@@ -41,8 +42,8 @@ async fn start() -> Result<()> {
     entropy::reseed(seed, seed.len() as u32 * 8);
     crate::time::start_wall_clock();
     vdso::initialise().await?;
-    devices::register()?;
     console_terminal::start()?;
+    devices::register()?;
     let root = make_root().await?;
     unpack(&root).await?;
     let options = &boot::system().options;
@@ -53,7 +54,11 @@ async fn start() -> Result<()> {
     };
     for path in chosen {
         match start_process(&root, path.as_bytes()).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                // Behind process 1, which does not wait for it.
+                executor::spawn(Priority::NORMAL, async { virtio_devices::start() })?;
+                return Ok(());
+            }
             Err(found) => {
                 log!("{path} cannot be process 1: {found}");
                 error = found;

@@ -129,6 +129,9 @@ pub fn write_line(arguments: fmt::Arguments<'_>) {
     }
 }
 
+/// What a frame has around its payload, at most.
+pub const FRAME_OVERHEAD: usize = 64;
+
 /// Sends `payload` to the other side of the serial line as a frame of this kind, as one piece:
 /// ESC `_asyncos;KIND;LENGTH;` payload ESC `\`.
 pub fn frame(kind: &str, payload: &[u8]) {
