@@ -8,10 +8,10 @@ use base::bytes::Source;
 use base::operation::Operation;
 use base::sync::Lazy;
 use base::{Error, Result};
-use vfs::devfs::{self, Entropy};
+use vfs::devfs::{self, Devfs, Entropy};
 use vfs::inode::{WaitQueues, WritePosition, Written};
-use vfs::metadata::DeviceNumber;
-use vfs::{Environment, File, FileKind, Readiness};
+use vfs::metadata::{DeviceNumber, NewNode, Ownership};
+use vfs::{Environment, File, FileKind, FileSystem, Readiness};
 
 static ENVIRONMENT: Lazy<Arc<Environment>> = Lazy::new(Environment::new);
 
@@ -101,4 +101,16 @@ pub fn register() -> Result<()> {
     devfs::register_memory_devices(environment(), Arc::new(Pool))?;
     let standard_error: Arc<dyn File> = Arc::new(StandardError(console_terminal::open()));
     environment().register(FileKind::CharacterDevice, STANDARD_ERROR, Arc::new(standard_error))
+}
+
+/// Adds the nodes of the system's own devices to `/dev`.
+///
+/// # Errors
+/// Those of making nodes in memory.
+pub async fn add_nodes(devices: &Devfs) -> Result<()> {
+    devices.add("asyncos", FileKind::Directory, DeviceNumber::default(), 0o755).await?;
+    let directory = devices.file_system().root().lookup(b"asyncos").await?;
+    let ownership = Ownership { permissions: 0o222, uid: 0, gid: 0 };
+    let node = NewNode { kind: FileKind::CharacterDevice, ownership, special_device: STANDARD_ERROR };
+    directory.create(b"stderr", node).await.map(|_| ())
 }

@@ -114,6 +114,7 @@ pub async fn initialise() -> Result<()> {
     {
         devices.add_character_device(name, number, permissions).await?;
     }
+    crate::devices::add_nodes(&devices).await?;
     let mount = Mount::new(devices.file_system(), b"devtmpfs", MountFlags::empty());
     // Set once, at boot.
     let _ = DEVICES.set((devices, mount));

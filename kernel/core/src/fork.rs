@@ -214,6 +214,7 @@ fn new_process(
         false => request.exit_signal,
     };
     process.exit_signal.store(exit_signal, Ordering::Relaxed);
+    process.gave_terminal_up.store(creator.gave_terminal_up.load(Ordering::Relaxed), Ordering::Relaxed);
     process.signal_return.store(creator.signal_return.load(Ordering::Relaxed), Ordering::Relaxed);
     process.creator.store(caller.thread.id(), Ordering::Relaxed);
     process.personality.store(creator.personality.load(Ordering::Relaxed), Ordering::Relaxed);
