@@ -1,5 +1,6 @@
 //! Descriptors: small numbers for open descriptions.
 
+use crate::locks;
 use crate::open_file::OpenFile;
 use crate::{Error, Result};
 use alloc::sync::Arc;
@@ -96,6 +97,12 @@ impl Default for FileTable {
     }
 }
 
+impl Drop for FileTable {
+    fn drop(&mut self) {
+        locks::table_gone(self.identity());
+    }
+}
+
 impl FileTable {
     /// A table without descriptors.
     pub const fn new() -> Self {
@@ -113,6 +120,12 @@ impl FileTable {
     pub fn duplicate(&self) -> Self {
         let slots = self.slots.lock().clone();
         Self { slots: SpinLock::new(slots) }
+    }
+
+    /// A number that no other table has while this one exists, wherever it stays.
+    #[inline]
+    pub fn identity(&self) -> usize {
+        core::ptr::from_ref(self).addr()
     }
 
     /// The open description of a descriptor.
@@ -182,6 +195,7 @@ impl FileTable {
     pub fn remove(&self, descriptor: u32) -> Result<Arc<OpenFile>> {
         let file = self.slots.lock().take(descriptor as usize).ok_or(Error::BadDescriptor)?;
         file.file().flush();
+        locks::descriptor_closed(self.identity(), &file);
         Ok(file)
     }
 
@@ -210,6 +224,7 @@ impl FileTable {
         let former = self.slots.lock().set(target as usize, file, on_exec);
         if let Some(former) = former {
             former.file().flush();
+            locks::descriptor_closed(self.identity(), &former);
         }
         Ok(target)
     }

@@ -24,6 +24,7 @@ pub mod event_counter;
 pub mod file_table;
 pub mod flags;
 pub mod inode;
+pub mod locks;
 pub mod metadata;
 pub mod mount;
 pub mod name;

@@ -1,6 +1,6 @@
 //! Calls about descriptors: copies, flags, pipes, requests to devices.
 
-use super::descriptor;
+use super::{descriptor, locking};
 use crate::thread::Caller;
 use crate::{file_systems, terminal_device};
 use ::process::limits::Resource;
@@ -114,6 +114,17 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         linux::F_SETFL => set_flags(&file, OpenFlags::from_bits_retain(argument as u32)),
         // Nobody can be told of readiness by a signal; see docs/status.md.
         linux::F_GETOWN | linux::F_GETSIG => Ok(0),
+        linux::F_GETLK
+        | linux::F_SETLK
+        | linux::F_SETLKW
+        | linux::F_OFD_GETLK
+        | linux::F_OFD_SETLK
+        | linux::F_OFD_SETLKW => locking::range(caller, number, &file, command, argument).await,
+        // Files are not sealed, and that cannot be changed; see docs/status.md.
+        linux::F_GET_SEALS if file_systems::shared_memory().contains(&file) => {
+            Ok(linux::F_SEAL_SEAL as usize)
+        }
+        linux::F_ADD_SEALS if file_systems::shared_memory().contains(&file) => Err(Error::NotPermitted),
         linux::F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity()),
         linux::F_SETPIPE_SZ => {
             let privileged = caller.process().identity().files.capable(Capabilities::SYS_RESOURCE);

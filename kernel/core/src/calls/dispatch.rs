@@ -1,8 +1,8 @@
 //! From a number to a call.
 
 use super::{
-    copying, descriptors, events, execution, file, identity, memory, mounts, names, poll, status, system,
-    time, unimplemented,
+    copying, descriptors, events, execution, file, identity, locking, memory, mounts, names, poll, status,
+    system, time, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -42,7 +42,8 @@ fn at_once<T>(call: impl Future<Output = T>) -> T {
 #[inline]
 pub async fn call(caller: &mut Caller) -> Result<usize> {
     let number = caller.context.registers[register::A7];
-    let [a, b, c, d, e, f]: [usize; 6] = core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    let [a, b, c, d, e, f]: [usize; 6] =
+        core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
     match number as u32 {
         number::__NR_exit => execution::exit(caller, a).await,
         number::__NR_exit_group => execution::exit_group(caller, a).await,
@@ -84,6 +85,7 @@ pub async fn call(caller: &mut Caller) -> Result<usize> {
         number::__NR_epoll_pwait => Box::pin(events::epoll_pwait(caller, [a, b, c, d, e, f])).await,
         number::__NR_epoll_pwait2 => Box::pin(events::epoll_pwait2(caller, [a, b, c, d, e, f])).await,
         number::__NR_memfd_create => Box::pin(events::memfd_create(caller, a, b)).await,
+        number::__NR_flock => Box::pin(locking::flock(caller, a, b)).await,
         number::__NR_ppoll => Box::pin(poll::ppoll(caller, a, b, c, d, e)).await,
         number::__NR_pselect6 => Box::pin(poll::pselect6(caller, [a, b, c, d, e, f])).await,
         number::__NR_mkdirat => Box::pin(names::mkdirat(caller, a, b, c)).await,

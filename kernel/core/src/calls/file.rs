@@ -13,6 +13,7 @@ use abi::linux::general as linux;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::bytes::{Sink, Source};
+use base::operation::Operation;
 use base::{Error, Result};
 use memory::space::Access;
 use vfs::open_file::SeekFrom;
@@ -255,8 +256,8 @@ fn read_to_nowhere<'a>(
     file: &'a OpenFile,
     position: Position,
     error: Error,
-) -> core::pin::Pin<alloc::boxed::Box<dyn Future<Output = Result<usize>> + Send + 'a>> {
-    alloc::boxed::Box::pin(async move {
+) -> Operation<'a, Result<usize>> {
+    Operation::pending(async move {
         if !file.is_seekable() {
             while !file.readiness().intersects(Readiness::READABLE | Readiness::ALWAYS) {
                 wait_ready(caller, file, Readiness::READABLE).await?;
@@ -387,8 +388,8 @@ fn write_within<'a>(
     pinned: &'a PinnedAreas,
     position: Position,
     limit: u64,
-) -> core::pin::Pin<alloc::boxed::Box<dyn Future<Output = Result<(usize, usize)>> + Send + 'a>> {
-    alloc::boxed::Box::pin(async move {
+) -> Operation<'a, Result<(usize, usize)>> {
+    Operation::pending(async move {
         let start = match position {
             _ if file.flags().contains(OpenFlags::APPEND) => file.location().inode().metadata().await?.size,
             Position::Shared => file.offset().await,

@@ -12,6 +12,7 @@ pub mod events;
 pub mod execution;
 pub mod file;
 pub mod identity;
+pub mod locking;
 pub mod memory;
 pub mod mounts;
 pub mod names;

@@ -162,7 +162,7 @@ pub async fn openat2(
 ) -> Result<usize> {
     let how = read_open_how(caller, how, size).await?;
     let known = OpenFlags::all();
-    let makes = OpenFlags::CREATE | OpenFlags::TEMPORARY - OpenFlags::DIRECTORY;
+    let makes = OpenFlags::CREATE | OpenFlags::TEMPORARY;
     let flags =
         u32::try_from(how.flags).ok().and_then(OpenFlags::from_bits).ok_or(Error::InvalidArgument)? & known;
     let mode_allowed = if flags.intersects(makes) { u64::from(PERMISSION_BITS) } else { 0 };
