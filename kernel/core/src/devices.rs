@@ -2,6 +2,7 @@
 
 use crate::command_line::LogMode;
 use crate::console::{self, Console};
+use crate::kernel_messages::{KERNEL_MESSAGES, KernelMessagesNode};
 use crate::{console_terminal, entropy, log};
 use alloc::sync::Arc;
 use base::bytes::Source;
@@ -100,7 +101,8 @@ impl File for StandardError {
 pub fn register() -> Result<()> {
     devfs::register_memory_devices(environment(), Arc::new(Pool))?;
     let standard_error: Arc<dyn File> = Arc::new(StandardError(console_terminal::open()));
-    environment().register(FileKind::CharacterDevice, STANDARD_ERROR, Arc::new(standard_error))
+    environment().register(FileKind::CharacterDevice, STANDARD_ERROR, Arc::new(standard_error))?;
+    environment().register(FileKind::CharacterDevice, KERNEL_MESSAGES, Arc::new(KernelMessagesNode))
 }
 
 /// Adds the nodes of the system's own devices to `/dev`.
@@ -108,6 +110,7 @@ pub fn register() -> Result<()> {
 /// # Errors
 /// Those of making nodes in memory.
 pub async fn add_nodes(devices: &Devfs) -> Result<()> {
+    devices.add_character_device("kmsg", KERNEL_MESSAGES, 0o644).await?;
     devices.add("asyncos", FileKind::Directory, DeviceNumber::default(), 0o755).await?;
     let directory = devices.file_system().root().lookup(b"asyncos").await?;
     let ownership = Ownership { permissions: 0o222, uid: 0, gid: 0 };

@@ -22,6 +22,7 @@ pub mod hart;
 pub mod init;
 pub mod interrupts;
 pub mod interval_timer;
+pub mod kernel_messages;
 pub mod log;
 pub mod memory_map;
 pub mod out_of_memory;

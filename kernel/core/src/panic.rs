@@ -10,8 +10,8 @@ use base::sync::atomic::{AtomicBool, Ordering};
 use core::fmt::{self, Write};
 use core::panic::PanicInfo;
 
-/// How much of the log's end is repeated after a panic, in bytes.
-const LOG_TAIL: usize = 1024;
+/// How many lines of the log's end are repeated after a panic.
+const LOG_TAIL: u64 = 16;
 
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
@@ -54,11 +54,7 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
         report(format_args!("  {address:#018x} {}", crate::symbols::Name(address)));
     }
     report(format_args!("last lines of the log:"));
-    let mut tail = [0; LOG_TAIL];
-    let count = log::copy_newest(&mut tail);
-    for line in tail[..count].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        report(format_args!("  {}", core::str::from_utf8(line).unwrap_or("(not text)")));
-    }
+    log::show_last(LOG_TAIL, |line| report(format_args!("  {}", core::str::from_utf8(line).unwrap_or("(not text)"))));
     power::off_after_panic()
 }
 

@@ -327,11 +327,9 @@ pub async fn control(caller: &Caller, file: &TerminalFile, request: u32, argumen
         FollowUp::None => {}
         FollowUp::Signal { signal, group } => send(group, signal),
         FollowUp::ControlAcquired { previous } => {
-            let mut sessions = SESSIONS.lock();
-            let lost = sessions.remove(&previous);
-            let former = sessions.insert(who.session, file.device.clone());
-            drop(sessions);
-            drop((lost, former));
+            let lost = SESSIONS.lock().remove(&previous);
+            drop(lost);
+            give(&file.device, caller.process(), who.session);
         }
         FollowUp::ControlReleased => release(caller.process(), who.session),
     }
@@ -339,6 +337,13 @@ pub async fn control(caller: &Caller, file: &TerminalFile, request: u32, argumen
         caller.space.write_bytes(address, reply.bytes()).await?;
     }
     Ok(0)
+}
+
+/// The terminal controls this session from now on, whose leader `process` is.
+fn give(device: &Arc<TerminalDevice>, process: &Process, session: u32) {
+    process.gave_terminal_up.store(false, Ordering::Relaxed);
+    let former = SESSIONS.lock().insert(session, device.clone());
+    drop(former);
 }
 
 /// `TIOCNOTTY`: a leader takes the terminal from its whole session, anybody else only from itself.
@@ -380,8 +385,7 @@ pub fn opened(caller: &Caller, open: Arc<OpenFile>, flags: OpenFlags) -> Result<
         && open.flags().reads()
         && who.standing == Standing::LeaderWithoutTerminal;
     if acquires && file.terminal().acquire(who.session, who.group) {
-        let former = SESSIONS.lock().insert(who.session, file.device.clone());
-        drop(former);
+        give(&file.device, caller.process(), who.session);
     }
     Ok(open)
 }
