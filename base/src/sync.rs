@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`SpinLock`] | a few instructions on shared data; never across `.await` (does not compile) | spinning, preemption off |
 //! | [`WaitQueue`] | "until this becomes true" | parking the coroutine |
+//! | [`WaitTable`] | the same by a key, for any number of keys (futexes) | parking the coroutine |
 //! | [`Mutex`], [`RwLock`] | data that is held across `.await` | parking, first come first served |
 //! | [`Semaphore`] | a number of things | parking, first come first served |
 //! | [`channel()`] | values from many coroutines to one | parking |
@@ -34,6 +35,7 @@ mod semaphore;
 mod spin_lock;
 mod wait_list;
 mod wait_queue;
+mod wait_table;
 
 pub use channel::{Receiver, SendError, Sender, TryReceiveError, TrySendError, channel};
 pub use mutex::{Lock, Mutex, MutexGuard};
@@ -42,6 +44,7 @@ pub use rw_lock::{Read, ReadGuard, RwLock, Write, WriteGuard};
 pub use semaphore::{Acquire, Permits, Semaphore};
 pub use spin_lock::{SpinGuard, SpinLock};
 pub use wait_queue::{QueueHandle, Wait, WaitQueue, WaitUntil, Waiter};
+pub use wait_table::{TableKey, TableWaiter, WaitTable};
 
 #[cfg(all(test, loom))]
 mod loom_tests;

@@ -1,8 +1,8 @@
 //! Sequences of events on the locks and queues, on one thread.
 
 use super::{
-    Lazy, Mutex, OnceCell, RwLock, Semaphore, SpinLock, TryReceiveError, TrySendError, WaitQueue, Waiter,
-    channel,
+    Lazy, Mutex, OnceCell, RwLock, Semaphore, SpinLock, TableKey, TableWaiter, TryReceiveError, TrySendError, WaitQueue,
+    WaitTable, Waiter, channel,
 };
 use crate::hal::hosted::preempt_count;
 use alloc::boxed::Box;
@@ -325,4 +325,84 @@ fn channel_wakes_the_receiver_when_the_last_sender_goes() {
     drop(second);
     assert_eq!(receive.wakes(), 1);
     assert_eq!(receive.poll(), Poll::Ready(None));
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Number(u64);
+
+impl TableKey for Number {
+    fn hash(&self) -> u64 {
+        self.0
+    }
+}
+
+type Table = WaitTable<Number, 4>;
+
+/// Waits for `key` without a condition.
+async fn wait_for(table: &Table, key: u64, bits: u32) -> Result<(), ()> {
+    let waiter = pin!(TableWaiter::new(table));
+    waiter.wait(Number(key), bits, || Ok(())).await
+}
+
+#[test]
+fn table_wakes_by_key_and_bits_first_come_first_served() {
+    let table = Table::new();
+    let mut waits: Vec<_> =
+        [(1, 1), (2, 1), (1, 2), (1, 3)].map(|(key, bits)| Scripted::new(wait_for(&table, key, bits))).into();
+    assert!(waits.iter_mut().all(|wait| wait.poll().is_pending()));
+    assert_eq!(table.wake(&Number(3), 1, usize::MAX), 0);
+    assert_eq!(table.wake(&Number(1), 2, 1), 1);
+    assert_eq!(waits.iter().map(Scripted::wakes).collect::<Vec<_>>(), [0, 0, 1, 0]);
+    assert_eq!(waits[2].poll(), Poll::Ready(Ok(())));
+    assert_eq!(table.wake(&Number(1), u32::MAX, usize::MAX), 2);
+    assert_eq!((waits[0].poll(), waits[3].poll()), (Poll::Ready(Ok(())), Poll::Ready(Ok(()))));
+    assert!(waits[1].poll().is_pending());
+    drop(waits);
+    assert_eq!(table.wake(&Number(2), 1, usize::MAX), 0);
+}
+
+#[test]
+fn table_does_not_wait_when_the_condition_fails() {
+    let table = Table::new();
+    let mut wait = Scripted::new(async {
+        let waiter = pin!(TableWaiter::new(&table));
+        waiter.wait(Number(1), 1, || Err(7)).await
+    });
+    assert_eq!(wait.poll(), Poll::Ready(Err(7)));
+    assert_eq!(table.wake(&Number(1), 1, 1), 0);
+}
+
+#[test]
+fn table_moves_waiters_to_another_key() {
+    let table = Table::new();
+    let mut waits: Vec<_> = (0..40).map(|_| Scripted::new(wait_for(&table, 1, 1))).collect();
+    assert!(waits.iter_mut().all(|wait| wait.poll().is_pending()));
+    assert_eq!(table.requeue(&Number(1), &Number(2), 1, 30, || Err("no")), Err("no"));
+    for target in [2, 5] {
+        // One woken, 18 moved each time; 1 and 5 share a bucket of the four or not, as the hash has it.
+        let moved = table.requeue(&Number(1), &Number(target), 1, 18, || Ok::<_, ()>(()));
+        assert_eq!(moved, Ok((1, 18)));
+    }
+    assert_eq!(table.wake(&Number(1), 1, usize::MAX), 2);
+    assert_eq!(table.wake(&Number(2), 1, 10), 10);
+    drop(waits.split_off(35));
+    assert_eq!(table.wake(&Number(2), 1, usize::MAX), 8);
+    assert_eq!(table.wake(&Number(5), 1, usize::MAX), 13);
+    assert!(waits.iter_mut().all(|wait| wait.poll() == Poll::Ready(Ok(()))));
+}
+
+#[test]
+fn table_tells_who_leaves_whether_it_was_woken() {
+    let table = Table::new();
+    let mut waiter = Box::pin(TableWaiter::new(&table));
+    let mut poll = |waiter: Pin<&mut TableWaiter<'_, Number, 4>>| {
+        let mut wait = Scripted::new(waiter.wait(Number(1), 1, || Ok::<_, ()>(())));
+        wait.poll().is_pending()
+    };
+    assert!(poll(waiter.as_mut()));
+    assert!(!waiter.as_mut().leave());
+    assert!(poll(waiter.as_mut()));
+    assert_eq!(table.wake(&Number(1), 1, 1), 1);
+    assert!(waiter.as_mut().leave());
+    assert!(!waiter.as_mut().leave());
 }

@@ -414,7 +414,7 @@ pub struct Replacement<'a> {
 pub async fn replace_program(caller: &mut Caller, replacement: Replacement<'_>) {
     let Replacement { loaded, former } = replacement;
     let process = caller.process().clone();
-    crate::calls::leave_memory(caller).await;
+    crate::futex::thread_leaves(caller).await;
     let shared = process.signals.lock().actions.clone();
     let mut actions = shared.lock().clone();
     actions.reset_for_exec();

@@ -235,7 +235,10 @@ fn run_one(runnable: Runnable) {
             if let Outcome::Requeue(runnable) = outcome {
                 hart::with(|hart| {
                     let front = hart.local.requeue_front.take();
-                    enqueue(hart, runnable, if front { Position::Front } else { Position::Back })
+                    if !runnable.may_run_on(hart.index()) {
+                        return schedule(runnable);
+                    }
+                    enqueue(hart, runnable, if front { Position::Front } else { Position::Back });
                 });
             }
         }
@@ -396,4 +399,11 @@ pub async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// As [`yield_now`], where something more important is ready or the time slice is over: for long work in the kernel.
+pub async fn yield_if_due() {
+    if hart::with(should_yield) {
+        yield_now().await;
+    }
 }

@@ -143,6 +143,9 @@ pub async fn clone(caller: &mut Caller, request: &Request) -> Result<u32> {
     let thread = new_thread(caller, &process, id.number(), request);
     let newcomer = new_caller(caller, thread.clone(), request, space.clone(), files);
     let runnable = thread.prepare(newcomer)?;
+    if let (Some(own), Some(task)) = (caller.thread.task(), thread.task()) {
+        task.set_allowed_harts(own.allowed_harts());
+    }
     store_ids(caller, &space, id.number(), request).await;
     {
         let mut table = TABLE.lock();
@@ -218,7 +221,7 @@ fn new_process(
     process.signal_return.store(creator.signal_return.load(Ordering::Relaxed), Ordering::Relaxed);
     process.creator.store(caller.thread.id(), Ordering::Relaxed);
     process.personality.store(creator.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    let kept = creator.traits.load(Ordering::Relaxed) & !traits::SUBREAPER;
+    let kept = creator.traits.load(Ordering::Relaxed) & !(traits::SUBREAPER | traits::EXPEDITED_BARRIERS);
     process.traits.store(kept, Ordering::Relaxed);
     {
         let former = creator.state.lock();
@@ -248,6 +251,8 @@ fn new_thread(caller: &Caller, process: &Arc<Process>, id: u32, request: &Reques
     let thread = Thread::new(id, process.clone(), signals, name);
     thread.set_isolated(caller.thread.is_isolated());
     thread.nice.store(caller.thread.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    let (policy, priority) = caller.thread.policy();
+    thread.set_policy(policy, priority);
     if request.flags.contains(Flags::CLEAR_CHILD_TID) {
         thread.clear_child_tid.store(request.child_tid, Ordering::Relaxed);
     }

@@ -18,6 +18,7 @@ pub mod exec;
 pub mod executor;
 pub mod file_systems;
 pub mod fork;
+pub mod futex;
 pub mod hart;
 pub mod init;
 pub mod interrupts;

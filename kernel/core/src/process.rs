@@ -100,6 +100,8 @@ pub mod traits {
     pub const NO_NEW_PRIVILEGES: u32 = 2;
     /// It takes the children of its descendants that end (`PR_SET_CHILD_SUBREAPER`).
     pub const SUBREAPER: u32 = 4;
+    /// It may ask for expedited memory barriers (`membarrier`).
+    pub const EXPEDITED_BARRIERS: u32 = 8;
 }
 
 /// What changes in a process's life.
@@ -310,8 +312,9 @@ impl Process {
         let state = self.state.lock();
         let mut usage = state.usage;
         for thread in &state.threads {
-            usage.user_ns += thread.user_ns.load(Ordering::Relaxed);
-            usage.system_ns += thread.system_ns.load(Ordering::Relaxed);
+            let (user_ns, system_ns) = thread.times();
+            usage.user_ns += user_ns;
+            usage.system_ns += system_ns;
         }
         usage
     }

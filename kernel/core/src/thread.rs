@@ -21,7 +21,7 @@ use base::address::VirtualAddress;
 use base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::sync::atomic::AtomicI32;
 use base::sync::{OnceCell, SpinLock};
-use base::task::TaskRef;
+use base::task::{Priority, Runnable, TaskRef};
 use base::{Error, Result};
 use core::future::poll_fn;
 use core::pin::pin;
@@ -56,6 +56,8 @@ pub struct Thread {
     pub system_ns: AtomicU64,
     /// `nice`, -20 to 19.
     pub nice: AtomicI32,
+    /// Scheduling policy (high half) and its parameter.
+    policy: AtomicU32,
     /// The name that `prctl` and `/proc` know.
     pub name: SpinLock<[u8; 16]>,
 }
@@ -107,6 +109,7 @@ impl Thread {
             user_ns: AtomicU64::new(0),
             system_ns: AtomicU64::new(0),
             nice: AtomicI32::new(0),
+            policy: AtomicU32::new(0),
             name: SpinLock::new(name),
         })
     }
@@ -127,18 +130,40 @@ impl Thread {
     ///
     /// # Errors
     /// `OutOfMemory`.
-    pub fn prepare(self: &Arc<Self>, caller: Caller) -> Result<base::task::Runnable> {
+    pub fn prepare(self: &Arc<Self>, caller: Caller) -> Result<Runnable> {
         let (runnable, task) = executor::prepare(self.priority(), run(caller))?;
         // Set once, here.
         let _ = self.task.set(task);
         Ok(runnable)
     }
 
-    /// How important the thread is: its niceness around the normal priority.
-    pub fn priority(&self) -> base::task::Priority {
-        let nice = self.nice.load(Ordering::Relaxed).clamp(-20, 19);
-        let normal = i32::from(base::task::Priority::NORMAL.number());
-        base::task::Priority::saturating((normal + nice) as u8)
+    /// How important the thread is: real-time policies above everything ordinary, niceness around the normal priority,
+    /// and what is to run only when nothing else does below it all.
+    pub fn priority(&self) -> Priority {
+        use abi::linux::general::{SCHED_FIFO, SCHED_IDLE, SCHED_RR};
+        let number = match self.policy() {
+            // 1 to 99 become 11 to 1; equals take turns under both policies.
+            (SCHED_FIFO | SCHED_RR, parameter) => 11 - (parameter.clamp(1, 99) - 1) * 10 / 98,
+            (SCHED_IDLE, _) => Priority::LOWEST.number().into(),
+            _ => i32::from(Priority::NORMAL.number()) + self.nice.load(Ordering::Relaxed).clamp(-20, 19),
+        };
+        Priority::saturating(number as u8)
+    }
+
+    /// The scheduling policy and its parameter.
+    pub fn policy(&self) -> (u32, i32) {
+        let word = self.policy.load(Ordering::Relaxed);
+        (word >> 16, (word & 0xffff) as i32)
+    }
+
+    /// Sets policy and parameter; the priority follows when it is applied to the coroutine.
+    pub fn set_policy(&self, policy: u32, parameter: i32) {
+        self.policy.store(policy << 16 | parameter as u32, Ordering::Relaxed);
+    }
+
+    /// Nanoseconds in user mode and in the kernel until now.
+    pub fn times(&self) -> (u64, u64) {
+        (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed))
     }
 
     /// The thread's coroutine, once it has started.

@@ -122,6 +122,11 @@ pub fn release_unneeded() {
     drop(unneeded);
 }
 
+/// Makes every hart fence, and returns when all have.
+pub fn fence_harts() {
+    KernelTranslation.instructions_changed(u64::MAX);
+}
+
 struct KernelTranslation;
 
 impl KernelTranslation {

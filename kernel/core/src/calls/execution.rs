@@ -11,7 +11,6 @@ use ::process::stack::{STRING_MAX, Strings};
 use ::process::wait::{Change, NOTHING_WAITED, Options, Target};
 use abi::linux::general as number;
 use base::address::{PAGE_SIZE, VirtualAddress};
-use base::sync::atomic::Ordering;
 use base::{Error, Result};
 use vfs::path::Follow;
 use vfs::{At, Context, FileKind, Location, namespace};
@@ -265,10 +264,4 @@ async fn wait_by_kind(caller: &Caller, kind: usize, id: usize, options: usize) -
     let options = Options::for_waitid(options as u32)?;
     let target = Target::for_waitid(kind as u32, id as u32 as i32, own_group(caller))?;
     wait_for(caller, wait::Request { target, options, thread: caller.thread.id() }).await
-}
-
-/// `set_tid_address`
-pub async fn set_tid_address(caller: &Caller, address: usize) -> Result<usize> {
-    caller.thread.clear_child_tid.store(address, Ordering::Relaxed);
-    Ok(caller.thread.id() as usize)
 }

@@ -11,12 +11,15 @@ pub mod dispatch;
 pub mod events;
 pub mod execution;
 pub mod file;
+pub mod futex;
 pub mod identity;
 pub mod locking;
 pub mod memory;
 pub mod mounts;
 pub mod names;
 pub mod poll;
+pub mod resources;
+pub mod signal;
 pub mod status;
 pub mod system;
 pub mod time;
@@ -95,17 +98,7 @@ fn failed(caller: &mut Caller, error: Error, first_argument: usize) -> usize {
 
 /// What a thread does that ends.
 pub async fn thread_ends(caller: &Caller) {
-    leave_memory(caller).await;
-}
-
-/// What a thread does before it leaves its address space: writes 0 to where it was asked to, and wakes who waits there.
-pub async fn leave_memory(caller: &Caller) {
-    let address = caller.thread.clear_child_tid.swap(0, base::sync::atomic::Ordering::Relaxed);
-    if address != 0 {
-        let place = base::address::VirtualAddress::new(address);
-        // The memory may be gone; then nobody waits there.
-        let _ = caller.space.write_bytes(place, &0u32.to_ne_bytes()).await;
-    }
+    crate::futex::thread_leaves(caller).await;
 }
 
 /// A descriptor as it stands in a register: its low half counts.

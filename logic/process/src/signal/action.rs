@@ -246,6 +246,8 @@ pub enum Interruption {
     Always,
     /// `ERESTART_RESTARTBLOCK`: without a handler it goes on through `restart_syscall`, with the time that is left.
     Continued,
+    /// `EINTR`: never made again.
+    Never,
 }
 
 /// What the program sees of the interrupted call.
@@ -267,6 +269,7 @@ impl Interruption {
                 Resumption::Repeat
             }
             (Interruption::Continued, None) => Resumption::RestartSystemCall,
+            (Interruption::Never, None) => Resumption::Fail,
             (Interruption::Restartable, Some(action)) if action.has(SA_RESTART) => Resumption::Repeat,
             (_, Some(_)) => Resumption::Fail,
         }
@@ -364,6 +367,7 @@ mod tests {
             (Interruption::Restartable, [Resumption::Repeat, Resumption::Fail, Resumption::Repeat]),
             (Interruption::UnlessHandled, [Resumption::Repeat, Resumption::Fail, Resumption::Fail]),
             (Interruption::Always, [Resumption::Repeat; 3]),
+            (Interruption::Never, [Resumption::Fail; 3]),
             (Interruption::Continued, [Resumption::RestartSystemCall, Resumption::Fail, Resumption::Fail]),
         ];
         for (interruption, expected) in table {

@@ -1,0 +1,180 @@
+//! The call about futexes.
+
+use crate::futex::{self, ANY, Key, Scope, Wait};
+use crate::thread::Caller;
+use crate::time;
+use ::process::signal::action::Interruption;
+use abi::linux::general as number;
+use base::address::VirtualAddress;
+use base::hal::now_ns;
+use base::{Error, Result};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// `futex`: waiting, waking and requeueing. Those with priority inheritance are not here.
+#[inline]
+pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> {
+    let operation = arguments[1] as u32;
+    let scope = if operation & number::FUTEX_PRIVATE_FLAG == 0 { Scope::Shared } else { Scope::Private };
+    let by_realtime = operation & number::FUTEX_CLOCK_REALTIME != 0;
+    let command = operation & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
+    match command {
+        number::FUTEX_WAIT_BITSET => wait(caller, arguments, scope, arguments[5] as u32).await,
+        // The others know no clock but one.
+        _ if by_realtime => Err(Error::NotImplemented),
+        number::FUTEX_WAIT => wait(caller, arguments, scope, ANY).await,
+        number::FUTEX_WAKE => wake(caller, arguments, scope, ANY).await,
+        number::FUTEX_WAKE_BITSET => wake(caller, arguments, scope, arguments[5] as u32).await,
+        number::FUTEX_REQUEUE | number::FUTEX_CMP_REQUEUE => {
+            alloc::boxed::Box::pin(requeue(caller, arguments, scope, command)).await
+        }
+        number::FUTEX_WAKE_OP => alloc::boxed::Box::pin(wake_op(caller, arguments, scope)).await,
+        _ => Err(Error::NotImplemented),
+    }
+}
+
+/// How many to wake: at least one, as on Linux.
+fn wake_count(register: usize) -> usize {
+    usize::try_from(register as u32 as i32).unwrap_or(1).max(1)
+}
+
+async fn wake(caller: &Caller, arguments: [usize; 6], scope: Scope, bits: u32) -> Result<usize> {
+    if bits == 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let key = futex::key(&caller.space, arguments[0], scope).await?;
+    Ok(futex::wake(&key, bits, wake_count(arguments[2])))
+}
+
+/// Until when to wait, in nanoseconds since boot: `FUTEX_WAIT` gives a duration, the other a moment of one of two clocks.
+async fn deadline(caller: &Caller, operation: u32, address: usize) -> Result<Option<u64>> {
+    if address == 0 {
+        return Ok(None);
+    }
+    let [seconds, nanoseconds] = caller.space.read_object::<[u64; 2]>(VirtualAddress::new(address)).await?;
+    if seconds > i64::MAX as u64 || nanoseconds >= SECOND_NS {
+        return Err(Error::InvalidArgument);
+    }
+    let given = seconds.saturating_mul(SECOND_NS).saturating_add(nanoseconds);
+    let command = operation & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
+    Ok(Some(match command {
+        number::FUTEX_WAIT => now_ns().saturating_add(given),
+        _ if operation & number::FUTEX_CLOCK_REALTIME == 0 => given,
+        _ => now_ns().saturating_add(given.saturating_sub(time::realtime_ns())),
+    }))
+}
+
+async fn wait(caller: &mut Caller, arguments: [usize; 6], scope: Scope, bits: u32) -> Result<usize> {
+    let [address, operation, expected, timeout, ..] = arguments;
+    let deadline_ns = deadline(caller, operation as u32, timeout).await?;
+    wait_until(caller, [address, expected], scope, bits, deadline_ns).await
+}
+
+async fn wait_until(
+    caller: &mut Caller,
+    [address, expected]: [usize; 2],
+    scope: Scope,
+    bits: u32,
+    deadline_ns: Option<u64>,
+) -> Result<usize> {
+    if bits == 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let key = futex::key(&caller.space, address, scope).await?;
+    let wanted = Wait { address, key, expected: expected as u32, bits, deadline_ns };
+    let outcome = futex::wait(caller, &wanted).await;
+    if let (Err(Error::Interrupted), Some(deadline_ns)) = (outcome, deadline_ns) {
+        caller.call.interruption = Interruption::Continued;
+        caller.call.restart_deadline_ns = deadline_ns;
+    }
+    outcome.map(|()| 0)
+}
+
+/// Goes on with a wait that was interrupted and had a time limit.
+pub async fn continue_wait(caller: &mut Caller, arguments: [usize; 6], deadline_ns: u64) -> Result<usize> {
+    let [address, operation, expected, ..] = arguments;
+    let private = operation as u32 & number::FUTEX_PRIVATE_FLAG != 0;
+    let scope = if private { Scope::Private } else { Scope::Shared };
+    let command = operation as u32 & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
+    let bits = if command == number::FUTEX_WAIT_BITSET { arguments[5] as u32 } else { ANY };
+    wait_until(caller, [address, expected], scope, bits, Some(deadline_ns)).await
+}
+
+async fn both_keys(caller: &Caller, arguments: [usize; 6], scope: Scope) -> Result<(Key, Key)> {
+    let first = futex::key(&caller.space, arguments[0], scope).await?;
+    Ok((first, futex::key(&caller.space, arguments[4], scope).await?))
+}
+
+async fn requeue(caller: &Caller, arguments: [usize; 6], scope: Scope, command: u32) -> Result<usize> {
+    let [address, _, wake, limit, _, expected] = arguments;
+    let count = |register: usize| usize::try_from(register as u32 as i32).map_err(|_| Error::InvalidArgument);
+    let counts = [count(wake)?, count(limit)?];
+    let (from, to) = both_keys(caller, arguments, scope).await?;
+    let expected = (command == number::FUTEX_CMP_REQUEUE).then_some((address, expected as u32));
+    futex::requeue(caller, [&from, &to], counts, expected).await
+}
+
+/// What `FUTEX_WAKE_OP` does to the second word, and when it wakes there.
+struct WordOperation {
+    operation: u32,
+    operand: u32,
+    comparison: u32,
+    comparand: i32,
+}
+
+impl WordOperation {
+    fn decode(word: u32) -> Result<Self> {
+        // The fields of twelve bits are signed.
+        let operand = ((word << 8) as i32 >> 20) as u32;
+        let shifted = word >> 28 & number::FUTEX_OP_OPARG_SHIFT != 0;
+        let decoded = Self {
+            operation: word >> 28 & !number::FUTEX_OP_OPARG_SHIFT,
+            operand: if shifted { 1 << (operand & 31) } else { operand },
+            comparison: word >> 24 & 0xf,
+            comparand: (word << 20) as i32 >> 20,
+        };
+        let known = decoded.operation <= number::FUTEX_OP_XOR && decoded.comparison <= number::FUTEX_OP_CMP_GE;
+        if known { Ok(decoded) } else { Err(Error::NotImplemented) }
+    }
+
+    fn apply(&self, value: u32) -> u32 {
+        match self.operation {
+            number::FUTEX_OP_SET => self.operand,
+            number::FUTEX_OP_ADD => value.wrapping_add(self.operand),
+            number::FUTEX_OP_OR => value | self.operand,
+            number::FUTEX_OP_ANDN => value & !self.operand,
+            _ => value ^ self.operand,
+        }
+    }
+
+    fn holds(&self, former: u32) -> bool {
+        let former = former as i32;
+        match self.comparison {
+            number::FUTEX_OP_CMP_EQ => former == self.comparand,
+            number::FUTEX_OP_CMP_NE => former != self.comparand,
+            number::FUTEX_OP_CMP_LT => former < self.comparand,
+            number::FUTEX_OP_CMP_LE => former <= self.comparand,
+            number::FUTEX_OP_CMP_GT => former > self.comparand,
+            _ => former >= self.comparand,
+        }
+    }
+}
+
+async fn wake_op(caller: &Caller, arguments: [usize; 6], scope: Scope) -> Result<usize> {
+    let (first, second) = both_keys(caller, arguments, scope).await?;
+    let operation = WordOperation::decode(arguments[5] as u32)?;
+    let place = VirtualAddress::new(arguments[4]);
+    let former = loop {
+        match caller.space.fetch_update_u32(place, |value| Some(operation.apply(value))).await {
+            Ok(former) => break former.unwrap_or_else(|former| former),
+            // Others write it all the time; it is their processor time, too.
+            Err(Error::WouldBlock) => crate::executor::yield_now().await,
+            Err(error) => return Err(error),
+        }
+    };
+    let mut woken = futex::wake(&first, ANY, wake_count(arguments[2]));
+    if operation.holds(former) {
+        woken += futex::wake(&second, ANY, wake_count(arguments[3]));
+    }
+    Ok(woken)
+}

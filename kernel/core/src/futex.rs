@@ -1,0 +1,251 @@
+//! Futexes: waiting for words of user memory, and what is done about those that a thread still holds when it ends.
+//!
+//! Waiters stand in one table for the whole system, by their futex's key; a waiter is a node inside the thread's
+//! coroutine, so that waiting allocates nothing. The word is looked at under the lock of the key's list, with the page at
+//! hand: who changes the word and wakes then either finds the waiter or was seen by it.
+
+use crate::thread::Caller;
+use abi::linux::general as number;
+use base::address::VirtualAddress;
+use base::sync::{TableKey, TableWaiter, WaitTable};
+use base::{Error, Result};
+use core::pin::pin;
+use memory::space::{AddressSpace, FutexKey, USER_END};
+
+/// Bytes of `struct robust_list_head`.
+pub const ROBUST_HEAD_SIZE: usize = 24;
+/// As many entries of a robust list are looked at (`ROBUST_LIST_LIMIT`).
+const ROBUST_LIST_LIMIT: usize = 2048;
+/// Any waker wakes.
+pub const ANY: u32 = u32::MAX;
+
+const BUCKETS: usize = 256;
+
+static FUTEXES: WaitTable<Key, BUCKETS> = WaitTable::new();
+
+/// A futex: a word of one address space, or of a shared object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(FutexKey);
+
+impl TableKey for Key {
+    fn hash(&self) -> u64 {
+        match self.0 {
+            FutexKey::Private { space, address } => space << 40 ^ (address as u64 >> 2),
+            FutexKey::Shared { object, offset } => object as u64 ^ (offset >> 2),
+        }
+    }
+}
+
+/// Whether only threads of one address space use a futex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Only one address space's.
+    Private,
+    /// Whoever maps it.
+    Shared,
+}
+
+/// The futex at an address.
+///
+/// # Errors
+/// `InvalidArgument`: not aligned. `BadAddress`.
+pub async fn key(space: &AddressSpace, address: usize, scope: Scope) -> Result<Key> {
+    let place = VirtualAddress::new(address);
+    match scope {
+        _ if !place.is_aligned(size_of::<u32>()) => Err(Error::InvalidArgument),
+        _ if address >= USER_END => Err(Error::BadAddress),
+        Scope::Private => Ok(Key(space.private_futex_key(place))),
+        Scope::Shared => space.futex_key(place).await.map(Key),
+    }
+}
+
+/// Why a waiter did not wait.
+enum Refused {
+    /// The word is not what was expected.
+    Changed,
+    /// The word's page is not at hand.
+    NotPresent,
+}
+
+/// What a thread waits for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    /// Where the word is.
+    pub address: usize,
+    /// Which futex that is.
+    pub key: Key,
+    /// What the word must be.
+    pub expected: u32,
+    /// A waker must have one of these bits.
+    pub bits: u32,
+    /// Until when, in nanoseconds since boot.
+    pub deadline_ns: Option<u64>,
+}
+
+/// Waits until somebody wakes the futex.
+///
+/// # Errors
+/// `WouldBlock`: the word is another. `TimedOut`, `Interrupted`, `BadAddress`.
+pub async fn wait(caller: &Caller, wait: &Wait) -> Result<()> {
+    let place = VirtualAddress::new(wait.address);
+    let mut waiter = pin!(TableWaiter::new(&FUTEXES));
+    loop {
+        let check = || match caller.space.try_load_u32(place) {
+            Some(value) if value == wait.expected => Ok(()),
+            Some(_) => Err(Refused::Changed),
+            None => Err(Refused::NotPresent),
+        };
+        let waiting = waiter.as_mut().wait(wait.key, wait.bits, check);
+        let outcome = caller.interruptible_until(waiting, wait.deadline_ns).await;
+        // A wake-up that was spent on this thread counts, whatever else happened meanwhile.
+        if waiter.as_mut().leave() {
+            return Ok(());
+        }
+        match outcome? {
+            Ok(()) => return Ok(()),
+            Err(Refused::Changed) => return Err(Error::WouldBlock),
+            Err(Refused::NotPresent) => caller.space.load_u32(place).await.map(drop)?,
+        }
+    }
+}
+
+/// Wakes up to `count` who wait for a futex and accept one of `bits`; returns how many.
+#[inline]
+pub fn wake(key: &Key, bits: u32, count: usize) -> usize {
+    FUTEXES.wake(key, bits, count)
+}
+
+/// Wakes up to `wake` who wait for `from`, and makes up to `limit` others wait for `to`; returns how many altogether.
+/// With `expected`, only while the word at the address is that.
+///
+/// # Errors
+/// `WouldBlock`: the word is another. `BadAddress`.
+pub async fn requeue(
+    caller: &Caller,
+    [from, to]: [&Key; 2],
+    [wake, limit]: [usize; 2],
+    expected: Option<(usize, u32)>,
+) -> Result<usize> {
+    loop {
+        let check = || {
+            let Some((address, expected)) = expected else { return Ok(()) };
+            match caller.space.try_load_u32(VirtualAddress::new(address)) {
+                Some(value) if value == expected => Ok(()),
+                Some(_) => Err(Refused::Changed),
+                None => Err(Refused::NotPresent),
+            }
+        };
+        match (FUTEXES.requeue(from, to, wake, limit, check), expected) {
+            (Ok((woken, moved)), _) => return Ok(woken + moved),
+            (Err(Refused::NotPresent), Some((address, _))) => {
+                caller.space.load_u32(VirtualAddress::new(address)).await?;
+            }
+            (Err(_), _) => return Err(Error::WouldBlock),
+        }
+    }
+}
+
+/// What a thread leaves behind in its memory when it ends or starts another program: robust futexes that it holds are
+/// marked, the word that tells its id becomes 0, and one waiter of each is woken.
+pub async fn thread_leaves(caller: &Caller) {
+    use base::sync::atomic::Ordering;
+    let head = caller.thread.robust_list.swap(0, Ordering::Relaxed);
+    if head != 0 {
+        // A list that cannot be read ends where it cannot.
+        let _ = release_robust_list(caller, head).await;
+    }
+    let address = caller.thread.clear_child_tid.swap(0, Ordering::Relaxed);
+    if address == 0 {
+        return;
+    }
+    // The memory may be gone; then nobody waits there.
+    let written = caller.space.write_object(VirtualAddress::new(address), &0u32).await;
+    if written.is_ok() {
+        wake_shared(caller, address).await;
+    }
+}
+
+async fn wake_shared(caller: &Caller, address: usize) {
+    if let Ok(key) = key(&caller.space, address, Scope::Shared).await {
+        wake(&key, ANY, 1);
+    }
+}
+
+/// An entry of a robust list, as a pointer to it says: bit 0 tells a futex with priority inheritance.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Link(usize);
+
+impl Link {
+    fn address(self) -> usize {
+        self.0 & !1
+    }
+
+    fn inherits_priority(self) -> bool {
+        self.0 & 1 != 0
+    }
+}
+
+async fn read_link(caller: &Caller, address: usize) -> Result<Link> {
+    caller.space.read_object::<usize>(VirtualAddress::new(address)).await.map(Link)
+}
+
+/// Walks the list of `set_robust_list`: `struct robust_list_head` is the first entry, the offset of the word from an
+/// entry, and the entry that is being taken or released.
+async fn release_robust_list(caller: &Caller, head: usize) -> Result<()> {
+    let second = head.checked_add(8).ok_or(Error::BadAddress)?;
+    let mut entry = read_link(caller, head).await?;
+    let offset = caller.space.read_object::<usize>(VirtualAddress::new(second)).await?;
+    let pending = read_link(caller, head.checked_add(16).ok_or(Error::BadAddress)?).await?;
+    for _ in 0..ROBUST_LIST_LIMIT {
+        if entry.address() == head {
+            break;
+        }
+        // Read before the futex is released: its memory may be freed then.
+        let next = read_link(caller, entry.address()).await;
+        if entry.address() != pending.address() {
+            release_robust_futex(caller, entry, offset, Held::Listed).await?;
+        }
+        entry = next?;
+        crate::executor::yield_if_due().await;
+    }
+    if pending.address() != 0 {
+        release_robust_futex(caller, pending, offset, Held::Pending).await?;
+    }
+    Ok(())
+}
+
+/// How a robust list mentions a futex.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Among its entries.
+    Listed,
+    /// As the one that is being taken or released.
+    Pending,
+}
+
+/// Marks a futex whose owner has ended, if that is this thread, and wakes one who waits for it.
+async fn release_robust_futex(caller: &Caller, entry: Link, offset: usize, held: Held) -> Result<()> {
+    let address = entry.address().wrapping_add(offset);
+    let place = VirtualAddress::new(address);
+    let own = caller.thread.id();
+    if held == Held::Pending && !entry.inherits_priority() {
+        let value = caller.space.load_u32(place).await?;
+        if value & number::FUTEX_TID_MASK == 0 {
+            // Released, and perhaps ended before the wake-up.
+            wake_shared(caller, address).await;
+            return Ok(());
+        }
+    }
+    let mark = |value: u32| {
+        (value & number::FUTEX_TID_MASK == own)
+            .then_some((value & number::FUTEX_WAITERS) | number::FUTEX_OWNER_DIED)
+    };
+    let marked = caller.space.fetch_update_u32(place, mark).await?;
+    if let Ok(value) = marked
+        && value & number::FUTEX_WAITERS != 0
+        && !entry.inherits_priority()
+    {
+        wake_shared(caller, address).await;
+    }
+    Ok(())
+}
