@@ -31,6 +31,7 @@ impl TableKey for Key {
     fn hash(&self) -> u64 {
         match self.0 {
             FutexKey::Private { space, address } => space << 40 ^ (address as u64 >> 2),
+            FutexKey::File { identity, offset } => identity.0.rotate_left(32) ^ identity.1 ^ (offset >> 2),
             FutexKey::Shared { object, offset } => object as u64 ^ (offset >> 2),
         }
     }

@@ -62,7 +62,7 @@ pub async fn call(caller: &mut Caller) -> Result<usize> {
         number::__NR_rt_sigqueueinfo => Box::pin(signal::rt_sigqueueinfo(caller, a, b, c)).await,
         number::__NR_rt_tgsigqueueinfo => Box::pin(signal::rt_tgsigqueueinfo(caller, [a, b, c, d])).await,
         number::__NR_sigaltstack => Box::pin(signal::sigaltstack(caller, a, b)).await,
-        number::__NR_futex => futex::futex(caller, arguments).await,
+        number::__NR_futex => futex::futex(caller, [a, b, c, d, e, f]).await,
         number::__NR_kill => signal::kill(caller, a, b).await,
         number::__NR_tkill => signal::tkill(caller, a, b).await,
         number::__NR_tgkill => signal::tgkill(caller, a, b, c).await,

@@ -60,7 +60,7 @@ async fn deadline(caller: &Caller, operation: u32, address: usize) -> Result<Opt
     Ok(Some(match command {
         number::FUTEX_WAIT => now_ns().saturating_add(given),
         _ if operation & number::FUTEX_CLOCK_REALTIME == 0 => given,
-        _ => now_ns().saturating_add(given.saturating_sub(time::realtime_ns())),
+        _ => now_ns().saturating_add(given.saturating_sub(time::realtime_ns().max(0) as u64)),
     }))
 }
 
