@@ -25,6 +25,9 @@ pub struct ImageOptions {
     /// Add a Debian riscv64 package with what it depends on
     #[arg(long = "package", value_name = "NAME")]
     pub packages: Vec<String>,
+    /// Add our test programs and benchmarks to the root image
+    #[arg(long)]
+    pub tests: bool,
 }
 
 /// What a build gives.

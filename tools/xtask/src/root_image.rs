@@ -12,6 +12,9 @@ use std::path::PathBuf;
 /// What every image has of Debian, where Debian can be reached.
 const DEFAULT_PACKAGES: [&str; 1] = ["busybox-static"];
 
+/// What every image has of ours; the other programs are tests and benchmarks.
+const DEFAULT_PROGRAMS: [&str; 2] = ["init", "hello"];
+
 /// Folders of packages that serve people who read, not programs that run.
 const DOCUMENTATION: [&str; 4] = ["usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/lintian"];
 
@@ -63,7 +66,9 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
     let mut wanted = DEFAULT_PACKAGES.map(str::to_owned).to_vec();
     wanted.extend(options.packages.iter().cloned());
     let packages = add_packages(&mut archive, &wanted, &options.packages)?;
-    for (name, file) in apps()? {
+    let programs = apps()?;
+    let chosen = |name: &str| options.tests || DEFAULT_PROGRAMS.contains(&name);
+    for (name, file) in programs.into_iter().filter(|(name, _)| chosen(name)) {
         let path = if name == "init" { "init".to_owned() } else { format!("usr/bin/{name}") };
         archive.put(&path, Node::Copy(0o755, file));
     }
@@ -87,11 +92,12 @@ pub fn make(options: &ImageOptions) -> Result<PathBuf> {
 
 /// Images of different content do not overwrite each other: another run may be booting one of them.
 fn file_name(options: &ImageOptions) -> String {
+    let name = if options.tests { "initrd-tests" } else { "initrd" };
     if options.packages.is_empty() && options.roots.is_empty() {
-        return "initrd.cpio".into();
+        return format!("{name}.cpio");
     }
     let choice = format!("{:?} {:?}", options.packages, options.roots);
-    format!("initrd-{}.cpio", short_hash(&[choice.as_bytes()]))
+    format!("{name}-{}.cpio", short_hash(&[choice.as_bytes()]))
 }
 
 fn skeleton() -> Archive {

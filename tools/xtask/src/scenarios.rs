@@ -7,7 +7,7 @@ use crate::linux;
 use crate::qemu::{Boot, Console, Machine};
 use crate::run::Errand;
 use crate::setup::cross_linker;
-use crate::test::{Context, Outcome};
+use crate::test::{Context, Outcome, judged};
 use crate::workspace::{
     TemporaryFolder, capture, create_dir, note, output_dir, root, short_hash, write_whole,
 };
@@ -41,6 +41,28 @@ $B poweroff -f
 
 /// One at a time: several machines want the same reference.
 static REFERENCE: Mutex<()> = Mutex::new(());
+
+/// The kernel's own tests, which need no root image.
+pub fn selftest(context: &Context<'_>) -> Result<Outcome> {
+    let append = "console=ttyS0 asyncos.log=framed asyncos.selftest";
+    let boot = Boot { kernel: &context.images.kernel, initrd: None, append };
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let session = Session {
+        output: &mut output,
+        errors: &mut errors,
+        verbose: true,
+        symbols: Some(&context.images.symbols),
+        deadline: Some(context.deadline),
+        stdin: Stdio::null(),
+    };
+    let ending = session.run(context.machine.command(&boot, Console::Output)?)?;
+    // There is no process 1 whose status a frame could carry: the machine's is the kernel's word.
+    let ending = match ending {
+        Ending::Lost(Some(status), words) if words.is_empty() => Ending::Exit(status as u8),
+        other => other,
+    };
+    Ok(judged(&output, &errors, &ending))
+}
 
 /// An initramfs made for Linux boots here and prints what it prints there.
 pub fn initramfs(context: &Context<'_>) -> Result<Outcome> {

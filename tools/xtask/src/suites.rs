@@ -54,9 +54,23 @@ pub struct Suite {
     pub timeout: u64,
 }
 
-/// Both realms, one hart and two.
+/// Both realms, one hart and two: what takes seconds.
 const EVERYWHERE: Matrix =
     Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[1, 2], machines: &[Variant::Full] };
+
+/// Each realm once, for what takes minutes: this one in parallel on two harts,
+const DIRECT_2: Matrix = Matrix { realms: &[Realm::Direct], smp: &[2], machines: &[Variant::Full] };
+
+/// and that one on one hart.
+const ISOLATED_1: Matrix = Matrix { realms: &[Realm::Isolated], smp: &[1], machines: &[Variant::Full] };
+
+/// The other way about.
+const DIRECT_1: Matrix = Matrix { realms: &[Realm::Direct], smp: &[1], machines: &[Variant::Full] };
+const ISOLATED_2: Matrix = Matrix { realms: &[Realm::Isolated], smp: &[2], machines: &[Variant::Full] };
+
+/// More harts than this host may have cores.
+const FOUR_HARTS: Matrix =
+    Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[4], machines: &[Variant::Full] };
 
 /// Both realms, one hart to four.
 const MANY_HARTS: Matrix =
@@ -65,6 +79,16 @@ const MANY_HARTS: Matrix =
 /// The poorer machines; without H there is only the direct realm.
 const POORER: Matrix =
     Matrix { realms: &[Realm::Auto], smp: &[1, 2], machines: &[Variant::NoH, Variant::Plic, Variant::Plain] };
+
+/// Each poorer machine once.
+const POORER_1: Matrix = Matrix { smp: &[1], ..POORER };
+
+/// For the kernel by itself, which is in no realm.
+const EVERY_MACHINE: Matrix = Matrix {
+    realms: &[Realm::Auto],
+    smp: &[1, 2, 4],
+    machines: &[Variant::Full, Variant::NoH, Variant::Plic, Variant::Plain],
+};
 
 /// Where Linux runs on every QEMU: with the APLIC of 7.2 its console hangs on one hart.
 const FOR_LINUX: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[Variant::Plic] };
@@ -87,6 +111,7 @@ const fn scenario(
 
 /// Every suite that boots the system, in the order in which they run.
 pub const SUITES: &[Suite] = &[
+    scenario("selftest", scenarios::selftest, EVERY_MACHINE, 120),
     guest("hello", &["/bin/hello"], EVERYWHERE, 60),
     guest("hello", &["/bin/hello"], POORER, 60),
     guest("files-basic", &["/bin/files-basic"], EVERYWHERE, 120),
@@ -94,19 +119,27 @@ pub const SUITES: &[Suite] = &[
     guest("pipes-basic", &["/bin/pipes-basic"], EVERYWHERE, 120),
     guest("exec-basic", &["/bin/exec-basic"], EVERYWHERE, 120),
     guest("signals-basic", &["/bin/signals-basic"], EVERYWHERE, 120),
-    guest("threads-basic", &["/bin/threads-basic"], EVERYWHERE, 120),
+    guest("threads-basic", &["/bin/threads-basic"], MANY_HARTS, 120),
     guest("terminal-basic", &["/bin/sh", "-c", ON_A_TERMINAL], EVERYWHERE, 120),
-    guest("hostile-pointers", &["/bin/hostile-pointers"], EVERYWHERE, 300),
-    guest("hostile-random", &["/bin/hostile-random"], EVERYWHERE, 600),
-    guest("hostile-elf", &["/bin/hostile-elf"], EVERYWHERE, 600),
-    guest("fork-bomb", &["/bin/fork-bomb"], EVERYWHERE, 300),
-    guest("memory-hog", &["/bin/memory-hog"], EVERYWHERE, 600),
-    guest("process-churn", &["/bin/process-churn"], EVERYWHERE, 600),
-    scenario("initramfs", scenarios::initramfs, EVERYWHERE, 120),
-    scenario("initramfs", scenarios::initramfs, POORER, 120),
+    guest("hostile-pointers", &["/bin/hostile-pointers"], DIRECT_2, 300),
+    guest("hostile-pointers", &["/bin/hostile-pointers"], ISOLATED_1, 300),
+    guest("hostile-random", &["/bin/hostile-random"], DIRECT_2, 300),
+    guest("hostile-random", &["/bin/hostile-random"], ISOLATED_1, 300),
+    guest("hostile-elf", &["/bin/hostile-elf"], DIRECT_1, 300),
+    guest("hostile-elf", &["/bin/hostile-elf"], ISOLATED_2, 300),
+    guest("fork-bomb", &["/bin/fork-bomb"], DIRECT_2, 120),
+    guest("fork-bomb", &["/bin/fork-bomb"], ISOLATED_1, 120),
+    guest("memory-hog", &["/bin/memory-hog"], DIRECT_1, 300),
+    guest("memory-hog", &["/bin/memory-hog"], ISOLATED_2, 300),
+    guest("process-churn", &["/bin/process-churn"], DIRECT_1, 300),
+    guest("process-churn", &["/bin/process-churn"], ISOLATED_2, 300),
+    guest("process-churn", &["/bin/process-churn"], FOUR_HARTS, 300),
+    scenario("initramfs", scenarios::initramfs, DIRECT_1, 120),
+    scenario("initramfs", scenarios::initramfs, ISOLATED_2, 120),
+    scenario("initramfs", scenarios::initramfs, POORER_1, 120),
     scenario("initramfs-on-linux", scenarios::initramfs_on_linux, FOR_LINUX, 300),
-    scenario("applets", scenarios::applets, MANY_HARTS, 600),
-    scenario("applets", scenarios::applets, POORER, 600),
+    scenario("applets", scenarios::applets, MANY_HARTS, 300),
+    scenario("applets", scenarios::applets, POORER_1, 300),
 ];
 
 impl Matrix {

@@ -94,7 +94,7 @@ pub fn test(options: &TestOptions) -> Result<u8> {
     }
     let images = if jobs.iter().any(|(_, job)| matches!(job, Job::Guest { .. })) {
         setup::qemu()?;
-        Some(build(&ImageOptions { quick: options.quick, ..ImageOptions::default() })?)
+        Some(build(&ImageOptions { quick: options.quick, tests: true, ..ImageOptions::default() })?)
     } else {
         None
     };
@@ -268,10 +268,15 @@ fn guest(context: &Context<'_>, words: &[&str]) -> Result<Outcome> {
     let command = words.iter().map(|word| (*word).to_owned()).collect();
     let (ending, output, errors) =
         context.boot(&Errand { command, stdin: Some(Vec::new()), ..Errand::default() })?;
-    let printed = String::from_utf8_lossy(&output).into_owned();
-    let (passed, failed) = judge(&printed, &ending);
-    let output = format!("{printed}--- errors and log\n{}--- {ending:?}\n", String::from_utf8_lossy(&errors));
-    Ok(Outcome { passed, failed, output })
+    Ok(judged(&output, &errors, &ending))
+}
+
+/// What a machine's output, its errors with the log, and its ending say about its tests.
+pub fn judged(output: &[u8], errors: &[u8], ending: &Ending) -> Outcome {
+    let printed = String::from_utf8_lossy(output);
+    let (passed, failed) = judge(&printed, ending);
+    let output = format!("{printed}--- errors and log\n{}--- {ending:?}\n", String::from_utf8_lossy(errors));
+    Outcome { passed, failed, output }
 }
 
 /// Counts the tests of a guest's suite: by its last line, or one for the whole. A bad ending is a failure in any case.
