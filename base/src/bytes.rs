@@ -105,15 +105,15 @@ pub struct Sink<'a> {
     offset: usize,
 }
 
-/// Where the bytes of a `write` come from. Advances as they are taken; a clone goes its own way from there.
-#[derive(Clone, Debug)]
+/// Where the bytes of a `write` come from. Advances as they are taken.
+#[derive(Debug)]
 pub struct Source<'a> {
     pieces: Pieces<'a>,
     remaining: usize,
     offset: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Pieces<'a> {
     One(SharedBytes<'a>),
     Many(&'a [SharedBytes<'a>]),

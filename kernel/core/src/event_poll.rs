@@ -103,22 +103,22 @@ enum Look {
 }
 
 impl Interest {
-    /// Takes the places in the file's queues and looks at the file.
-    fn look(self: &Arc<Self>) -> Look {
-        let Some(file) = self.file.upgrade() else { return Look::Nothing };
+    /// Takes the places in the file's queues and looks at the file: what is wanted, and what of it was found, if any was.
+    fn watch(self: &Arc<Self>) -> Option<(Wanted, Readiness)> {
+        let file = self.file.upgrade()?;
         let wanted = *self.state.lock();
         if wanted.spent {
-            return Look::Nothing;
+            return None;
         }
-        match self.places.lock().as_mut() {
-            Some(places) => places.register(&Waker::from(self.clone())),
-            // It has ended.
-            None => return Look::Nothing,
-        }
+        // Without places it has ended.
+        self.places.lock().as_mut()?.register(&Waker::from(self.clone()));
         let found = file.readiness() & wanted.readiness();
-        if found.is_empty() {
-            return Look::Nothing;
-        }
+        (!found.is_empty()).then_some((wanted, found))
+    }
+
+    /// As [`Interest::watch`], to report what was found.
+    fn look(self: &Arc<Self>) -> Look {
+        let Some((wanted, found)) = self.watch() else { return Look::Nothing };
         let event = EpollEvent { events: found.bits().into(), padding: 0, data: wanted.data };
         if wanted.events & linux::EPOLLONESHOT != 0 {
             self.state.lock().spent = true;
@@ -187,7 +187,7 @@ impl EventPoll {
         }
         let dependant: Weak<dyn Dependant> = self.this.clone();
         file.tell_when_closed(dependant);
-        self.enqueue(&interest);
+        self.begin(&interest);
         Ok(())
     }
 
@@ -216,7 +216,7 @@ impl EventPoll {
             }
             *state = Wanted::new(event);
         }
-        self.enqueue(&interest);
+        self.begin(&interest);
         Ok(())
     }
 
@@ -234,6 +234,33 @@ impl EventPoll {
     fn forget(&self, interest: Arc<Interest>) {
         interest.end();
         self.candidates.lock().retain(|candidate| !Arc::ptr_eq(candidate, &interest));
+    }
+
+    /// Takes the places of an interest that is new or wants something else, and makes it a candidate if its file is ready.
+    fn begin(&self, interest: &Arc<Interest>) {
+        if interest.watch().is_some() {
+            self.enqueue(interest);
+        }
+    }
+
+    /// Whether a candidate's file is ready, which stays one. Those in front of it that are not are candidates no more.
+    fn has_ready(&self) -> bool {
+        loop {
+            let Some(interest) = self.candidates.lock().front().cloned() else { return false };
+            if interest.watch().is_some() {
+                return true;
+            }
+            let mut candidates = self.candidates.lock();
+            if !candidates.front().is_some_and(|front| Arc::ptr_eq(front, &interest)) {
+                continue;
+            }
+            let removed = candidates.pop_front();
+            drop(candidates);
+            drop(removed);
+            interest.queued.store(false, Ordering::Release);
+            // A change before that left it where it was.
+            self.begin(&interest);
+        }
     }
 
     /// Puts an interest among those to be looked at, and wakes one who waits.
@@ -314,13 +341,7 @@ impl Dependant for EventPoll {
 
 impl File for EventPoll {
     fn readiness(&self) -> Readiness {
-        let candidates: Vec<_> = self.candidates.lock().iter().cloned().collect();
-        let ready = candidates.iter().any(|interest| {
-            let wanted = *interest.state.lock();
-            let Some(file) = interest.file.upgrade() else { return false };
-            !wanted.spent && file.readiness().intersects(wanted.readiness())
-        });
-        if ready { Readiness::READABLE } else { Readiness::empty() }
+        if self.has_ready() { Readiness::READABLE } else { Readiness::empty() }
     }
 
     fn wait_queues(&self, _: Readiness) -> WaitQueues<'_> {

@@ -34,13 +34,6 @@ pub struct SharedMemory {
     pub mount: Arc<Mount>,
 }
 
-impl SharedMemory {
-    /// Whether a file lives here.
-    pub fn contains(&self, file: &vfs::OpenFile) -> bool {
-        Arc::ptr_eq(&file.location().mount, &self.mount)
-    }
-}
-
 /// What `mount(2)` says about a new mount.
 pub struct MountRequest<'a> {
     /// What to mount, as `/proc/mounts` shows it.

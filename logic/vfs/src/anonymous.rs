@@ -54,6 +54,11 @@ impl AnonymousFiles {
         Arc::new(Self { mount, environment, device, next_number: AtomicU64::new(2) })
     }
 
+    /// The mount on which they are.
+    pub fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
     /// Metadata for one more.
     pub fn node(&self, kind: FileKind, ownership: Ownership) -> AnonymousNode {
         AnonymousNode {

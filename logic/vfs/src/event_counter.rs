@@ -90,16 +90,13 @@ impl EventCounter {
     }
 
     fn write_now(&self, source: &mut Source<'_>) -> Result<Written> {
-        if source.remaining() < SIZE {
+        if source.remaining() != SIZE {
             return Err(Error::InvalidArgument);
         }
         let mut bytes = [0; SIZE];
-        // From a copy: a writer that has to wait offers the same bytes again.
-        source.clone().copy_to(&mut bytes);
+        source.copy_to(&mut bytes);
         let count = u64::from_ne_bytes(bytes);
         self.add(count)?;
-        // What follows the value is nobody's, and must not be written again.
-        source.skip(source.remaining());
         if count > 0 {
             self.readers.wake_all();
         }
@@ -181,11 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_value_is_passed_over() {
+    fn only_a_whole_value_is_taken() {
         let counter = EventCounter::new(0, Taking::Everything);
-        let bytes = [1, 0, 0, 0, 0, 0, 0, 0, 9, 9];
-        let mut source = Source::new(&bytes);
-        let written = block_on(counter.write(&mut source, WritePosition::At(0))).expect("room");
-        assert_eq!((written.count, source.remaining(), counter.value()), (SIZE, 0, 1));
+        for length in [0, 7, 9, 16] {
+            let bytes = [1; 16];
+            let written = block_on(counter.write(&mut Source::new(&bytes[..length]), WritePosition::At(0)));
+            assert_eq!(written, Err(Error::InvalidArgument));
+        }
+        assert_eq!(counter.value(), 0);
     }
 }

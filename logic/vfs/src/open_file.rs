@@ -310,8 +310,8 @@ impl OpenFile {
     /// Moves the shared offset; returns the new one.
     ///
     /// # Errors
-    /// [`Error::IllegalSeek`], [`Error::InvalidArgument`] before the start, [`Error::NoSuchDeviceOrAddress`] when
-    /// there is no such extent, [`Error::Overflow`].
+    /// [`Error::IllegalSeek`], [`Error::InvalidArgument`] before the start or beyond [`OFFSET_MAX`],
+    /// [`Error::NoSuchDeviceOrAddress`] when there is no such extent.
     pub async fn seek(&self, to: SeekFrom) -> Result<u64> {
         if self.flags().contains(OpenFlags::PATH) {
             return Err(Error::BadDescriptor);
@@ -330,7 +330,7 @@ impl OpenFile {
                 (0, self.file.find_extent(extent, from, size).await? as i64)
             }
         };
-        let target = origin.checked_add(distance).ok_or(Error::Overflow)?;
+        let target = origin.checked_add(distance).ok_or(Error::InvalidArgument)?;
         *offset = u64::try_from(target).map_err(|_| Error::InvalidArgument)?;
         Ok(*offset)
     }

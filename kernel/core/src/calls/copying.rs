@@ -55,7 +55,8 @@ pub async fn sendfile(
         return Err(Error::IllegalSeek);
     }
     let target = open_for(caller, target, OpenFlags::writes)?;
-    if count > isize::MAX as usize || target.flags().contains(OpenFlags::APPEND) || !source.is_seekable() {
+    let has_bytes = source.is_seekable() && source.location().kind() != FileKind::Directory;
+    if count > isize::MAX as usize || target.flags().contains(OpenFlags::APPEND) || !has_bytes {
         return Err(Error::InvalidArgument);
     }
     let moved =
@@ -86,11 +87,13 @@ pub async fn copy_file_range(caller: &Caller, arguments: [usize; 6]) -> Result<u
     if !may {
         return Err(Error::BadDescriptor);
     }
-    let count = count.min(TRANSFER_MAX);
+    let mut count = count.min(TRANSFER_MAX);
     if Arc::ptr_eq(source.location().inode(), target.location().inode()) {
         let first = from.as_ref().map_or(source.offset().await, |offset| offset.value);
         let second = to.as_ref().map_or(target.offset().await, |offset| offset.value);
-        if first.abs_diff(second) < count as u64 {
+        let left = source.location().inode().metadata().await?.size.saturating_sub(first);
+        count = count.min(usize::try_from(left).unwrap_or(usize::MAX));
+        if count > 0 && first.abs_diff(second) < count as u64 {
             return Err(Error::InvalidArgument);
         }
     }

@@ -14,6 +14,7 @@ use memory::space::AddressSpace;
 use vfs::file_table::OnExec;
 use vfs::inode::CallerMemory;
 use vfs::pipe::{MAXIMUM_CAPACITY, PipeEnd};
+use vfs::tmpfs::TmpfsInode;
 use vfs::{Capabilities, FileKind, OpenFile, OpenFlags};
 
 /// `close_range` in a table of one's own (`linux/close_range.h`).
@@ -114,6 +115,11 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         linux::F_SETFL => set_flags(&file, OpenFlags::from_bits_retain(argument as u32)),
         // Nobody can be told of readiness by a signal; see docs/status.md.
         linux::F_GETOWN | linux::F_GETSIG => Ok(0),
+        linux::F_GETOWN_EX => {
+            let nobody = [linux::F_OWNER_TID, 0];
+            caller.space.write_object(VirtualAddress::new(argument), &nobody).await?;
+            Ok(0)
+        }
         linux::F_GETLK
         | linux::F_SETLK
         | linux::F_SETLKW
@@ -121,10 +127,8 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locking::range(caller, number, &file, command, argument).await,
         // Files are not sealed, and that cannot be changed; see docs/status.md.
-        linux::F_GET_SEALS if file_systems::shared_memory().contains(&file) => {
-            Ok(linux::F_SEAL_SEAL as usize)
-        }
-        linux::F_ADD_SEALS if file_systems::shared_memory().contains(&file) => Err(Error::NotPermitted),
+        linux::F_GET_SEALS if has_seals(&file) => Ok(linux::F_SEAL_SEAL as usize),
+        linux::F_ADD_SEALS if has_seals(&file) => Err(Error::NotPermitted),
         linux::F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity()),
         linux::F_SETPIPE_SZ => {
             let privileged = caller.process().identity().files.capable(Capabilities::SYS_RESOURCE);
@@ -133,6 +137,11 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         }
         _ => Err(Error::InvalidArgument),
     }
+}
+
+/// Whether a file is of the kind that has seals: one of them, that there can be no others.
+fn has_seals(file: &OpenFile) -> bool {
+    file.location().kind() == FileKind::Regular && file.file().downcast_ref::<TmpfsInode>().is_some()
 }
 
 fn pipe_of(file: &OpenFile) -> Result<&PipeEnd> {

@@ -16,6 +16,7 @@ use core::ops::ControlFlow;
 use memory::space::Access;
 use vfs::credentials::Permission;
 use vfs::inode::{Allocation, DirectoryEntry};
+use vfs::mount::MountFlags;
 use vfs::namespace::{self, TimeChange};
 use vfs::{At, Context, FileKind, Location, Metadata, OpenFile, OpenFlags};
 use zerocopy::IntoBytes;
@@ -124,13 +125,32 @@ pub async fn statx(
     Ok(0)
 }
 
+/// Which file system a place is in, as Linux has it: there, pipes and sockets have systems of their own.
+fn magic(location: &Location, magic: u64) -> i64 {
+    let anonymous = Arc::ptr_eq(&location.mount, file_systems::anonymous().mount());
+    match location.kind() {
+        FileKind::Fifo if anonymous => linux::PIPEFS_MAGIC.into(),
+        FileKind::Socket if anonymous => linux::SOCKFS_MAGIC.into(),
+        _ => magic as i64,
+    }
+}
+
 async fn statfs_of(location: &Location) -> Result<StatFs> {
     /// `ST_VALID`: the flags are filled in.
     const VALID: u32 = 0x20;
+    /// `ST_RELATIME`
+    const RELATIVE_ACCESS_TIME: u32 = 0x1000;
+    /// What `mount` and `statfs` say with the same bits.
+    const SAME: u32 = 0xfff;
     let statistics = namespace::statistics(location).await?;
+    let forbids = location.mount.flags();
+    let mut flags = VALID | forbids.bits() & SAME;
+    if !forbids.contains(MountFlags::NO_ACCESS_TIME) {
+        flags |= RELATIVE_ACCESS_TIME;
+    }
     let device = location.mount.file_system().device().0;
     Ok(StatFs {
-        magic: statistics.magic as i64,
+        magic: magic(location, statistics.magic),
         block_size: statistics.block_size.into(),
         blocks: statistics.blocks,
         blocks_free: statistics.blocks_free,
@@ -140,7 +160,7 @@ async fn statfs_of(location: &Location) -> Result<StatFs> {
         id: [device as i32, (device >> 32) as i32],
         name_length: statistics.name_length.into(),
         fragment_size: statistics.block_size.into(),
-        flags: (VALID | location.mount.flags().bits()).into(),
+        flags: flags.into(),
         ..StatFs::default()
     })
 }
