@@ -144,6 +144,12 @@ fn release_held_interrupt() {
     }
 }
 
+/// How many instructions this hart has executed.
+#[inline(always)]
+pub fn instructions() -> u64 {
+    csr::read::<{ csr::INSTRET }>() as u64
+}
+
 /// Masks interrupts; returns whether they were enabled.
 #[inline(always)]
 pub fn interrupts_mask() -> bool {

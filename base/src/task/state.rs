@@ -208,6 +208,12 @@ impl TaskState {
         self.0.load(Ordering::Acquire) & CANCEL != 0
     }
 
+    /// Whether it waits: neither runs, nor is to. A hint, for who shows what goes on.
+    #[inline]
+    pub fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Relaxed) & (NOTIFIED | RUNNING | STACK | COMPLETE) == 0
+    }
+
     /// Whether an interrupted poll lies on a stack of its own. Stable only for the holder of the right to run.
     #[inline]
     pub fn has_stack(&self) -> bool {

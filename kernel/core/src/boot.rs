@@ -27,6 +27,33 @@ pub struct System {
 static SYSTEM: OnceCell<System> = OnceCell::new();
 static STARTED: AtomicUsize = AtomicUsize::new(1);
 
+/// What it took to get from the kernel's first line to process 1.
+#[derive(Clone, Copy, Debug)]
+pub struct BootCost {
+    /// Time.
+    pub ns: u64,
+    /// Instructions of the boot hart; nothing where another hart started process 1.
+    pub instructions: Option<u64>,
+}
+
+/// Instructions that the boot hart had executed at the kernel's first line.
+static FIRST_INSTRUCTION: AtomicUsize = AtomicUsize::new(0);
+static BOOT_COST: OnceCell<BootCost> = OnceCell::new();
+
+/// Notes what boot took; called right before process 1 runs.
+pub fn note_first_program() {
+    let guard = base::hal::PreemptGuard::new();
+    let executed = arch::hart::instructions() - FIRST_INSTRUCTION.load(Ordering::Relaxed) as u64;
+    let instructions = (guard.hart_index() == 0).then_some(executed);
+    // Set once, at boot.
+    let _ = BOOT_COST.set(BootCost { ns: time::since_boot_ns(), instructions });
+}
+
+/// What [`note_first_program`] noted.
+pub fn cost_to_first_program() -> BootCost {
+    BOOT_COST.get().copied().unwrap_or(BootCost { ns: 0, instructions: None })
+}
+
 struct KernelHardware;
 
 impl base::hal::Hardware for KernelHardware {
@@ -73,6 +100,7 @@ pub fn system() -> &'static System {
 #[unsafe(no_mangle)]
 fn asyncos_boot(information: BootInformation) -> ! {
     let boot_ticks = arch::timer::ticks();
+    FIRST_INSTRUCTION.store(arch::hart::instructions() as usize, Ordering::Relaxed);
     match boot(&information, boot_ticks) {
         Ok(stack) => {
             // SAFETY: the stack is new; the boot stack is never needed again.

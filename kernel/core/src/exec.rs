@@ -303,8 +303,8 @@ impl Placing {
 }
 
 /// Maps all segments; returns the bias.
-async fn map_image(space: &Arc<AddressSpace>, file: &OpenFile, image: &Image, bias: u64, placing: Placing) -> Result<u64> {
-    let object = file.file().clone().mapped_object().ok_or(Error::ExecFormat)?;
+async fn map_image(space: &Arc<AddressSpace>, file: &Arc<OpenFile>, image: &Image, bias: u64, placing: Placing) -> Result<u64> {
+    let object = file.mapped_object().map_err(|_| Error::ExecFormat)?;
     let bias = match placing {
         Placing::Fixed => bias,
         Placing::Anywhere => {

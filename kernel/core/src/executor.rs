@@ -301,7 +301,7 @@ fn idle() {
     // the waiting at once.
     if hart.best_ready().is_none() {
         time::arm(hart);
-        arch::hart::wait_for_interrupt();
+        hart.idle(arch::hart::wait_for_interrupt);
     }
 }
 

@@ -222,6 +222,8 @@ fn new_process(
     process.creator.store(caller.thread.id(), Ordering::Relaxed);
     process.personality.store(creator.personality.load(Ordering::Relaxed), Ordering::Relaxed);
     let kept = creator.traits.load(Ordering::Relaxed) & !(traits::SUBREAPER | traits::EXPEDITED_BARRIERS);
+    let adjustment = creator.memory_score_adjustment.load(Ordering::Relaxed);
+    process.memory_score_adjustment.store(adjustment, Ordering::Relaxed);
     process.traits.store(kept, Ordering::Relaxed);
     {
         let former = creator.state.lock();

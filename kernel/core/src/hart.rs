@@ -11,7 +11,7 @@
 use alloc::sync::Arc;
 use arch_riscv64 as arch;
 use arch_riscv64::hart::HartBlock;
-use base::hal::PreemptGuard;
+use base::hal::{PreemptGuard, now_ns};
 use base::sync::SpinLock;
 use base::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use base::task::{Priority, TaskHeader, TaskPointer};
@@ -96,6 +96,10 @@ pub struct Counters {
     pub interrupts: AtomicU64,
     /// Inter-processor interrupts sent.
     pub notifications: AtomicU64,
+    /// Nanoseconds without anything to run, but for a wait in progress.
+    idle_ns: AtomicU64,
+    /// Since when the hart waits, in nanoseconds since boot; 0 while it does not.
+    idle_since_ns: AtomicU64,
 }
 
 // SAFETY: the block and `Local` are touched only by the hart itself, with preemption off or interrupts masked; the rest is
@@ -132,6 +136,8 @@ impl Hart {
                 steals: AtomicU64::new(0),
                 interrupts: AtomicU64::new(0),
                 notifications: AtomicU64::new(0),
+                idle_ns: AtomicU64::new(0),
+                idle_since_ns: AtomicU64::new(0),
             },
             local: Local {
                 current: Cell::new(None),
@@ -198,6 +204,24 @@ impl Hart {
     pub fn publish_ready(&self, ready: &TaskQueue) {
         self.best_ready.store(ready.best_priority().map_or(NONE, Priority::number), Ordering::Relaxed);
         self.ready_count.store(ready.len() as u32, Ordering::Relaxed);
+    }
+
+    /// Waits by `wait`, and counts the time as idle. For the hart itself.
+    pub fn idle(&self, wait: impl FnOnce()) {
+        let start = now_ns();
+        self.counters.idle_since_ns.store(start, Ordering::Relaxed);
+        wait();
+        self.counters.idle_since_ns.store(0, Ordering::Relaxed);
+        self.counters.idle_ns.fetch_add(now_ns() - start, Ordering::Relaxed);
+    }
+
+    /// How long the hart had nothing to run, in nanoseconds since boot.
+    pub fn idle_ns(&self) -> u64 {
+        let before = self.counters.idle_ns.load(Ordering::Relaxed);
+        match self.counters.idle_since_ns.load(Ordering::Relaxed) {
+            0 => before,
+            since => before + now_ns().saturating_sub(since),
+        }
     }
 
     /// The hart as the scheduler's decisions see it.

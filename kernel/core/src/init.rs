@@ -70,6 +70,8 @@ async fn start() -> Result<()> {
 
 async fn make_root() -> Result<Location> {
     file_systems::initialise().await?;
+    crate::procfs::register()?;
+    crate::sysfs::register()?;
     let mut options = vfs::tmpfs::Options::default();
     options.root.permissions = 0o755;
     let file_system = vfs::tmpfs::Tmpfs::named("rootfs", devices::environment().clone(), options);
@@ -165,6 +167,7 @@ async fn start_process(root: &Location, path: &[u8]) -> Result<()> {
         table.processes.insert(id, process.clone());
         table.add_thread(&thread);
     }
+    boot::note_first_program();
     runnable.schedule();
     Ok(())
 }

@@ -25,6 +25,7 @@ use base::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use base::sync::{Lazy, SpinLock, WaitQueue};
 use base::{Error, Result};
 use core::ops::Range;
+use core::sync::atomic::AtomicI32;
 use memory::space::AddressSpace;
 use vfs::{FileTable, Location};
 
@@ -90,6 +91,11 @@ pub struct Process {
     pub personality: AtomicU32,
     /// What `setitimer` armed for real time.
     pub real_timer: IntervalTimer,
+    /// How much sooner (or, negative, later) than its memory says it is ended when memory runs out: thousandths of all
+    /// memory (`oom_score_adj`).
+    pub memory_score_adjustment: AtomicI32,
+    /// What its last thread was called, for who looks at a zombie.
+    pub last_name: SpinLock<[u8; 16]>,
 }
 
 /// Bits of [`Process::traits`].
@@ -235,6 +241,8 @@ impl Process {
             traits: AtomicU32::new(traits::DUMPABLE),
             personality: AtomicU32::new(0),
             real_timer: IntervalTimer::new(),
+            memory_score_adjustment: AtomicI32::new(0),
+            last_name: SpinLock::new([0; 16]),
         })
     }
 
@@ -384,6 +392,7 @@ pub async fn exit_thread(caller: Caller) {
         }
         let last = state.threads.is_empty();
         if last {
+            *process.last_name.lock() = *thread.name.lock();
             let status = state.leader_status.unwrap_or(0);
             state.ending.get_or_insert(Change::Exited(status));
         }
@@ -537,6 +546,24 @@ impl Table {
         self.processes.remove(&process.id);
         process.clone()
     }
+}
+
+/// The address spaces of all processes, each once.
+pub fn spaces() -> Vec<Arc<AddressSpace>> {
+    let all: Vec<Arc<Process>> = TABLE.lock().processes.values().cloned().collect();
+    let mut spaces: Vec<Arc<AddressSpace>> = all.iter().filter_map(|process| process.space()).collect();
+    spaces.sort_unstable_by_key(|space| space.serial());
+    spaces.dedup_by_key(|space| space.serial());
+    spaces
+}
+
+/// Nanoseconds that programs, those included that were waited for, spent in user mode and in the kernel.
+pub fn total_times() -> (u64, u64) {
+    let all: Vec<Arc<Process>> = TABLE.lock().processes.values().cloned().collect();
+    all.iter().fold((0, 0), |(user, system), process| {
+        let used = process.total_usage();
+        (user + used.user_ns, system + used.system_ns)
+    })
 }
 
 /// How many threads and processes there are.

@@ -99,12 +99,15 @@ pub async fn setdomainname(caller: &Caller, address: usize, count: usize) -> Res
     set_name(caller, &DOMAIN_NAME, address, count).await
 }
 
-/// `sysinfo`. There is no swap, no high memory, and so far no average of the load.
+/// `sysinfo`. There is no swap and no high memory.
 pub async fn sysinfo(caller: &Caller, address: usize) -> Result<usize> {
     const _: () = assert!(size_of::<structure::sysinfo>() == 112);
     let (threads, _) = process::counts();
     let mut words = [0u64; 14];
     words[0] = now_ns() / 1_000_000_000;
+    for (word, average) in words[1..4].iter_mut().zip(crate::load_average::averages()) {
+        *word = average.to_sysinfo();
+    }
     words[4] = (memory::frames::total_frames() * PAGE_SIZE) as u64;
     words[5] = (memory::frames::free_frames() * PAGE_SIZE) as u64;
     // `procs`, 16 bits, and behind the two words of high memory the unit, 32 bits.
