@@ -477,6 +477,8 @@ pub async fn return_from_handler(caller: &mut Caller) -> Result<()> {
     let stack_pointer = caller.context.registers[register::SP] as u64;
     // As on Linux, a stack that cannot be set is passed over.
     let _ = caller.thread.signals.lock().alternate.set(&context.stack, stack_pointer);
+    // What the handler interrupted does not go on by itself any more.
+    caller.call.restart_number = 0;
     set_mask(&caller.thread, context.mask);
     Ok(())
 }

@@ -74,6 +74,7 @@ pub async fn serve(caller: &mut Caller) {
         return;
     }
     let first = caller.context.registers[register::A0];
+    caller.call.interruption = Interruption::Restartable;
     let result = dispatch::call(caller).await;
     if core::mem::take(&mut caller.call.registers_replaced) {
         return;
@@ -88,8 +89,8 @@ pub async fn serve(caller: &mut Caller) {
 /// What a call that failed returns; one that was interrupted may begin again.
 #[cold]
 fn failed(caller: &mut Caller, error: Error, first_argument: usize) -> usize {
-    let kind = core::mem::replace(&mut caller.call.interruption, Interruption::Restartable);
     if error == Error::Interrupted {
+        let kind = caller.call.interruption;
         caller.call.interrupted = Some(Interrupted { kind, first_argument });
         caller.thread.notify_self(ATTENTION_SIGNAL);
     }

@@ -244,6 +244,7 @@ pub async fn restart_syscall(caller: &mut Caller, arguments: [usize; 6]) -> Resu
     match interrupted_call as u32 {
         number::__NR_nanosleep => sleep(caller, deadline_ns, arguments[1]).await,
         number::__NR_clock_nanosleep => sleep(caller, deadline_ns, arguments[3]).await,
+        number::__NR_futex => super::futex::continue_wait(caller, arguments, deadline_ns).await,
         // Nothing to go on with.
         _ => {
             caller.call.interruption = Interruption::UnlessHandled;
