@@ -1,11 +1,24 @@
 //! `cargo xtask bench`: measures, and writes what it measured as one object a line.
 
+mod boot;
+mod limits;
+mod syscall;
+
+pub use limits::limits;
+
+use crate::build::{ImageOptions, Images, build};
+use crate::guest::{Ending, Session};
+use crate::qemu::Machine;
+use crate::run::{Errand, boot_errand};
+use crate::setup;
 use crate::workspace::{say, usage};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Instant;
 
 /// Another system that the same benchmarks run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,7 +80,97 @@ struct Benchmark {
 }
 
 /// Every benchmark, in the order in which they run.
-const BENCHMARKS: &[Benchmark] = &[];
+const BENCHMARKS: &[Benchmark] = &[
+    Benchmark { name: "boot", measure: boot::measure },
+    Benchmark { name: "syscall", measure: syscall::measure },
+];
+
+/// Where figures come from.
+#[derive(Clone, Copy, Debug)]
+struct Place<'a> {
+    bench: &'a str,
+    system: &'a str,
+    realm: &'a str,
+    smp: u32,
+}
+
+impl Place<'_> {
+    /// The figure for samples of one thing; there is at least one.
+    fn figure(&self, test: &str, metric: &str, unit: &str, samples: &[f64]) -> Figure {
+        let mut sorted = samples.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let (low, high) = (sorted[0], sorted[sorted.len() - 1]);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len() % 2 == 1 {
+            sorted[middle]
+        } else {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        };
+        Figure {
+            bench: self.bench.into(),
+            test: test.into(),
+            system: self.system.into(),
+            realm: self.realm.into(),
+            smp: self.smp,
+            metric: metric.into(),
+            unit: unit.into(),
+            median,
+            low,
+            high,
+            n: sorted.len(),
+        }
+    }
+}
+
+/// Builds what benchmarks boot; `tests` adds our own programs to the default image.
+fn images(options: &BenchOptions, tests: bool) -> Result<Images> {
+    setup::qemu()?;
+    build(&ImageOptions { quick: options.quick, tests, ..ImageOptions::default() })
+}
+
+/// Boots for one program that must succeed, and gives what it prints.
+fn guest_output(images: &Images, machine: &Machine, errand: &Errand, deadline: Instant) -> Result<String> {
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let session = Session {
+        output: &mut output,
+        errors: &mut errors,
+        verbose: false,
+        symbols: Some(&images.symbols),
+        deadline: Some(deadline),
+        stdin: Stdio::null(),
+    };
+    let ending = boot_errand(images, machine, errand, session)?;
+    let printed = String::from_utf8_lossy(&output).into_owned();
+    if ending != Ending::Exit(0) {
+        let errors = String::from_utf8_lossy(&errors);
+        bail!("{}: {ending:?}: {}", errand.command.join(" "), format!("{printed}{errors}").trim());
+    }
+    Ok(printed)
+}
+
+/// One line for each figure that the peer has, too.
+fn compare(figures: &[Figure]) {
+    let (ours, theirs): (Vec<&Figure>, Vec<&Figure>) =
+        figures.iter().partition(|figure| figure.system == "asyncos");
+    if theirs.is_empty() {
+        return;
+    }
+    say(format_args!(
+        "\n{:<28} {:<9} {:<13} {:>14} {:>14} {:>7}\n",
+        "test", "realm", "unit", "asyncos", "linux", "ratio"
+    ));
+    for figure in ours {
+        let same = |other: &&&Figure| (&other.test, &other.metric) == (&figure.test, &figure.metric);
+        if let Some(other) = theirs.iter().find(same) {
+            let Figure { test, realm, unit, median, .. } = figure;
+            let ratio = median / other.median;
+            say(format_args!(
+                "{test:<28} {realm:<9} {unit:<13} {median:>14.1} {:>14.1} {ratio:>7.3}\n",
+                other.median
+            ));
+        }
+    }
+}
 
 impl Figure {
     /// One line of the file.
@@ -98,8 +201,9 @@ pub fn bench(options: &BenchOptions) -> Result<u8> {
     };
     let chosen = |benchmark: &&Benchmark| options.name.as_ref().is_none_or(|name| name == benchmark.name);
     for benchmark in BENCHMARKS.iter().filter(chosen) {
-        for figure in (benchmark.measure)(options)? {
-            let Figure { test, system, realm, smp, median, low, high, n, unit, .. } = &figure;
+        let figures = (benchmark.measure)(options)?;
+        for figure in &figures {
+            let Figure { test, system, realm, smp, median, low, high, n, unit, .. } = figure;
             say(format_args!(
                 "{test:<28} {system:<8} {realm:<9} smp {smp} {median:>14.1} {unit} ({low:.1}..{high:.1}, n {n})\n"
             ));
@@ -107,6 +211,7 @@ pub fn bench(options: &BenchOptions) -> Result<u8> {
                 writeln!(file, "{}", figure.to_json())?;
             }
         }
+        compare(&figures);
     }
     Ok(0)
 }

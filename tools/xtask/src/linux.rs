@@ -30,6 +30,15 @@ pub fn machine() -> Machine {
     Machine { no_aia: true, ..Machine::default() }
 }
 
+/// Turns off what a young kernel does not do either, so that the comparison is fair.
+const TUNED: &str = "randomize_kstack_offset=off audit=0 apparmor=0 security=none lsm= init_on_alloc=0 \
+                     hardened_usercopy=off nokaslr cgroup_disable=memory norandmaps no4lvl";
+
+/// [`machine`], with a Linux as lean as its command line can make it.
+pub fn tuned_machine() -> Machine {
+    Machine { append: Some(TUNED.into()), ..machine() }
+}
+
 /// `linux-image-6.12.1+deb13-riscv64`, not `linux-image-riscv64`.
 fn is_concrete(name: &str) -> bool {
     let rest = name.strip_prefix("linux-image-");

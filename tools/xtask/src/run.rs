@@ -55,6 +55,14 @@ pub struct Errand {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
+impl Errand {
+    /// To run a command with nothing to read.
+    pub fn command(words: &[&str]) -> Self {
+        let command = words.iter().map(|word| (*word).to_owned()).collect();
+        Self { command, stdin: Some(Vec::new()), ..Self::default() }
+    }
+}
+
 /// The command; gives the exit status.
 pub fn run(options: &RunOptions) -> Result<u8> {
     if options.trace.is_some() {

@@ -139,7 +139,7 @@ fn applets_reference(script: &[u8]) -> Result<String> {
 }
 
 /// Boots a kernel with an archive as Linux is booted, and gives everything that it printed.
-fn boot_plain(
+pub fn boot_plain(
     kernel: &Path,
     archive: &Archive,
     machine: &Machine,
@@ -150,7 +150,11 @@ fn boot_plain(
     let mut bytes = Vec::new();
     archive.write(&mut bytes)?;
     write_whole(&initrd, &bytes)?;
-    let append = format!("console=ttyS0 quiet loglevel=0 asyncos.realm={}", machine.realm);
+    let append = format!(
+        "console=ttyS0 quiet loglevel=0 asyncos.realm={} {}",
+        machine.realm,
+        machine.append.as_deref().unwrap_or("")
+    );
     let boot = Boot { kernel, initrd: Some(&initrd), append: &append };
     let (mut output, mut errors) = (Vec::new(), Vec::new());
     let session = Session {
@@ -167,7 +171,7 @@ fn boot_plain(
 }
 
 /// What every initramfs has: BusyBox, a console and a folder for each mount.
-fn linux_skeleton() -> Result<Archive> {
+pub fn linux_skeleton() -> Result<Archive> {
     let mut archive = Archive::new();
     for folder in ["dev", "proc", "sys", "tmp", "root"] {
         archive.put(folder, Node::Folder(0o755));
@@ -202,7 +206,7 @@ fn read(path: &Path) -> Result<String> {
 }
 
 /// The lines between two marks, without carriage returns at their ends.
-fn between(text: &str, begin: &str, end: &str) -> Option<String> {
+pub fn between(text: &str, begin: &str, end: &str) -> Option<String> {
     let mut lines =
         text.lines().map(|line| line.trim_end_matches('\r')).skip_while(|line| *line != begin).skip(1);
     let mut inside = String::new();

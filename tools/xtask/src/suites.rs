@@ -3,6 +3,7 @@
 //! A suite is a row of [`SUITES`]. Its guest command must exit with status 0. When the last line that it prints has
 //! the form `N passed, N failed`, those are its tests; otherwise the suite is one test.
 
+use crate::bench::limits;
 use crate::qemu::{Machine, Realm};
 use crate::scenarios;
 use crate::test::{Context, Outcome};
@@ -90,6 +91,9 @@ const EVERY_MACHINE: Matrix = Matrix {
     machines: &[Variant::Full, Variant::NoH, Variant::Plic, Variant::Plain],
 };
 
+/// Where instructions are counted.
+const COUNTED: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[Variant::Full] };
+
 /// Where Linux runs on every QEMU: with the APLIC of 7.2 its console hangs on one hart.
 const FOR_LINUX: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[Variant::Plic] };
 
@@ -112,6 +116,7 @@ const fn scenario(
 /// Every suite that boots the system, in the order in which they run.
 pub const SUITES: &[Suite] = &[
     scenario("selftest", scenarios::selftest, EVERY_MACHINE, 120),
+    scenario("limits", limits, COUNTED, 120),
     guest("hello", &["/bin/hello"], EVERYWHERE, 60),
     guest("hello", &["/bin/hello"], POORER, 60),
     guest("files-basic", &["/bin/files-basic"], EVERYWHERE, 120),

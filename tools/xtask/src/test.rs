@@ -45,6 +45,7 @@ pub struct Outcome {
 }
 
 /// What a scenario may use.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
     /// The built images.
     pub images: &'a Images,
@@ -265,9 +266,7 @@ fn count_cargo(text: &str) -> (usize, usize) {
 }
 
 fn guest(context: &Context<'_>, words: &[&str]) -> Result<Outcome> {
-    let command = words.iter().map(|word| (*word).to_owned()).collect();
-    let (ending, output, errors) =
-        context.boot(&Errand { command, stdin: Some(Vec::new()), ..Errand::default() })?;
+    let (ending, output, errors) = context.boot(&Errand::command(words))?;
     Ok(judged(&output, &errors, &ending))
 }
 
