@@ -130,10 +130,12 @@ fn write_mapping(area: &MappingInfo, text: &mut Vec<u8>) {
             text.push(b' ');
         }
         // A newline in a name would look like another mapping.
-        text.extend(area.name.bytes().flat_map(|byte| match byte {
-            b'\n' => b"\\012".iter().copied().collect::<Vec<u8>>(),
-            byte => alloc::vec![byte],
-        }));
+        for byte in area.name.bytes() {
+            match byte {
+                b'\n' => text.extend_from_slice(b"\\012"),
+                _ => text.push(byte),
+            }
+        }
     }
     text.push(b'\n');
 }

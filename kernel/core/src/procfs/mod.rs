@@ -107,6 +107,9 @@ pub fn new(environment: Arc<Environment>) -> Result<Arc<dyn FileSystem>> {
     Ok(SyntheticFileSystem::new("proc", MAGIC, &origin, root))
 }
 
+/// Appends the whole content of a file.
+type Writer = fn(&mut Vec<u8>);
+
 /// Makes nodes that are always there.
 struct Builder<'a> {
     origin: &'a Origin,
@@ -122,8 +125,11 @@ impl Builder<'_> {
     }
 
     /// A file that everybody may read and that is made at once.
-    fn text(&self, content: fn(&mut Vec<u8>) -> Result<()>) -> Arc<SyntheticFile> {
-        self.file(0o444, content)
+    fn text(&self, content: Writer) -> Arc<SyntheticFile> {
+        self.file(0o444, move |text: &mut Vec<u8>| {
+            content(text);
+            Ok(())
+        })
     }
 
     fn link(&self, target: impl Fn() -> Result<LinkTarget> + Send + Sync + 'static) -> Arc<SyntheticLink> {

@@ -25,7 +25,7 @@ pub fn directory(builder: &Builder<'_>) -> Result<Arc<SyntheticDirectory>> {
 }
 
 /// What memory is used for. Frames in the harts' caches count as free.
-fn memory(text: &mut Vec<u8>) -> Result<()> {
+fn memory(text: &mut Vec<u8>) {
     let (total, free) = (frames::total_frames(), frames::free_frames());
     let (stacks, stacks_free) = stacks::counts();
     let (threads, processes) = process::counts();
@@ -39,7 +39,6 @@ fn memory(text: &mut Vec<u8>) -> Result<()> {
     line!(text, "threads {threads}");
     line!(text, "processes {processes}");
     line!(text, "page_table_frames {}", page_table_frames());
-    Ok(())
 }
 
 /// Frames that the page tables of all processes take.
@@ -48,15 +47,14 @@ pub fn page_table_frames() -> usize {
 }
 
 /// The system calls that were asked for and are not there: number, name, how often.
-fn unimplemented(text: &mut Vec<u8>) -> Result<()> {
+fn unimplemented(text: &mut Vec<u8>) {
     for (number, count) in unimplemented::counts() {
         line!(text, "{number} {} {count}", system_calls::name(number).unwrap_or("-"));
     }
-    Ok(())
 }
 
 /// What each hart counted.
-fn scheduling(text: &mut Vec<u8>) -> Result<()> {
+fn scheduling(text: &mut Vec<u8>) {
     for hart in hart::online() {
         let counters = &hart.counters;
         for (name, counter) in [
@@ -71,15 +69,13 @@ fn scheduling(text: &mut Vec<u8>) -> Result<()> {
         line!(text, "hart{}_idle_ns {}", hart.index(), hart.idle_ns());
         line!(text, "hart{}_ready {}", hart.index(), hart.view().ready_count);
     }
-    Ok(())
 }
 
 /// What it took from the kernel's first instruction to the first one of process 1.
-fn boot_cost(text: &mut Vec<u8>) -> Result<()> {
+fn boot_cost(text: &mut Vec<u8>) {
     let cost = boot::cost_to_first_program();
     line!(text, "ns {}", cost.ns);
     if let Some(instructions) = cost.instructions {
         line!(text, "instructions {instructions}");
     }
-    Ok(())
 }

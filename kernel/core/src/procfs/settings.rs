@@ -1,7 +1,7 @@
 //! `/proc/sys`: what can be set, and what programs expect to find there.
 
 use super::subject::current_process;
-use super::{Builder, line};
+use super::{Builder, Writer, line};
 use crate::calls::system::{DOMAIN_NAME, HOST_NAME, KERNEL_NAME, RELEASE, SettableName, VERSION};
 use crate::{entropy, process};
 use ::process::credentials::Capability;
@@ -93,9 +93,9 @@ pub fn directory(builder: &Builder<'_>) -> Result<Arc<SyntheticDirectory>> {
         &memory,
         &[
             // Pages are given when they are touched, whatever was promised.
-            ("overcommit_memory", |text| Ok(line!(text, "1"))),
-            ("max_map_count", |text| Ok(line!(text, "65530"))),
-            ("mmap_min_addr", |text| Ok(line!(text, "{}", memory::space::USER_START))),
+            ("overcommit_memory", |text| line!(text, "1")),
+            ("max_map_count", |text| line!(text, "65530")),
+            ("mmap_min_addr", |text| line!(text, "{}", memory::space::USER_START)),
         ],
     )?;
     top.insert("vm", memory)?;
@@ -104,16 +104,14 @@ pub fn directory(builder: &Builder<'_>) -> Result<Arc<SyntheticDirectory>> {
         builder,
         &files,
         &[
-            ("nr_open", |text| Ok(line!(text, "{}", 1 << 20))),
-            ("file-max", |text| Ok(line!(text, "{}", i64::MAX))),
-            ("pipe-max-size", |text| Ok(line!(text, "{}", 1 << 20))),
+            ("nr_open", |text| line!(text, "{}", 1 << 20)),
+            ("file-max", |text| line!(text, "{}", i64::MAX)),
+            ("pipe-max-size", |text| line!(text, "{}", 1 << 20)),
         ],
     )?;
     top.insert("fs", files)?;
     Ok(top)
 }
-
-type Writer = fn(&mut Vec<u8>) -> Result<()>;
 
 fn insert_all(builder: &Builder<'_>, directory: &SyntheticDirectory, files: &[(&str, Writer)]) -> Result<()> {
     files.iter().try_for_each(|(name, content)| directory.insert(name, builder.text(*content)))
@@ -128,16 +126,16 @@ fn kernel(builder: &Builder<'_>) -> Result<Arc<SyntheticDirectory>> {
         builder,
         &kernel,
         &[
-            ("ostype", |text| Ok(line!(text, "{KERNEL_NAME}"))),
-            ("osrelease", |text| Ok(line!(text, "{RELEASE}"))),
-            ("version", |text| Ok(line!(text, "{VERSION}"))),
-            ("threads-max", |text| Ok(line!(text, "{}", process::THREADS_MAX))),
-            ("ngroups_max", |text| Ok(line!(text, "{}", ::process::credentials::GROUPS_MAX))),
-            ("cap_last_cap", |text| Ok(line!(text, "40"))),
-            ("overflowuid", |text| Ok(line!(text, "65534"))),
-            ("overflowgid", |text| Ok(line!(text, "65534"))),
+            ("ostype", |text| line!(text, "{KERNEL_NAME}")),
+            ("osrelease", |text| line!(text, "{RELEASE}")),
+            ("version", |text| line!(text, "{VERSION}")),
+            ("threads-max", |text| line!(text, "{}", process::THREADS_MAX)),
+            ("ngroups_max", |text| line!(text, "{}", ::process::credentials::GROUPS_MAX)),
+            ("cap_last_cap", |text| line!(text, "40")),
+            ("overflowuid", |text| line!(text, "65534")),
+            ("overflowgid", |text| line!(text, "65534")),
             // Addresses are laid out at random, the heap's start included.
-            ("randomize_va_space", |text| Ok(line!(text, "2"))),
+            ("randomize_va_space", |text| line!(text, "2")),
         ],
     )?;
     let random = builder.directory();
@@ -147,14 +145,12 @@ fn kernel(builder: &Builder<'_>) -> Result<Arc<SyntheticDirectory>> {
         &[
             ("uuid", |text| {
                 write_id(&random_id(), text);
-                Ok(())
             }),
             ("boot_id", |text| {
                 write_id(&BOOT_ID, text);
-                Ok(())
             }),
-            ("poolsize", |text| Ok(line!(text, "256"))),
-            ("entropy_avail", |text| Ok(line!(text, "256"))),
+            ("poolsize", |text| line!(text, "256")),
+            ("entropy_avail", |text| line!(text, "256")),
         ],
     )?;
     kernel.insert("random", random)?;

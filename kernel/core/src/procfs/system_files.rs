@@ -1,7 +1,7 @@
 //! What stands at the top of `/proc`, about the system as a whole.
 
 use super::process_files::TICK_NS;
-use super::{Builder, line, own, part, subject};
+use super::{Builder, Writer, line, own, part, subject};
 use crate::calls::system::{KERNEL_NAME, RELEASE, VERSION};
 use crate::file_systems::{self, Storage};
 use crate::hart::Hart;
@@ -25,7 +25,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// # Errors
 /// `AlreadyExists` when two entries have one name.
 pub fn insert(builder: &Builder<'_>, root: &SyntheticDirectory) -> Result<()> {
-    type Writer = fn(&mut Vec<u8>) -> Result<()>;
     let files: [(&str, Writer); 14] = [
         ("meminfo", memory_information),
         ("cpuinfo", hart_information),
@@ -36,13 +35,13 @@ pub fn insert(builder: &Builder<'_>, root: &SyntheticDirectory) -> Result<()> {
         ("filesystems", kinds_of_file_systems),
         ("cmdline", command_line),
         ("devices", devices),
-        ("partitions", |text| Ok(line!(text, "major minor  #blocks  name\n"))),
+        ("partitions", |text| line!(text, "major minor  #blocks  name\n")),
         ("swaps", |text| {
-            Ok(line!(text, "{:<40}{:<16}{:<8}{:<8}{:<8}", "Filename", "Type", "Size", "Used", "Priority"))
+            line!(text, "{:<40}{:<16}{:<8}{:<8}{:<8}", "Filename", "Type", "Size", "Used", "Priority")
         }),
         ("interrupts", interrupts),
-        ("modules", |_| Ok(())),
-        ("diskstats", |_| Ok(())),
+        ("modules", |_| {}),
+        ("diskstats", |_| {}),
     ];
     files.into_iter().try_for_each(|(name, content)| root.insert(name, builder.text(content)))
 }
@@ -64,7 +63,7 @@ fn file_pages() -> usize {
     pages
 }
 
-fn memory_information(text: &mut Vec<u8>) -> Result<()> {
+fn memory_information(text: &mut Vec<u8>) {
     let kib = |pages: usize| pages * (PAGE_SIZE / 1024);
     let free = kib(frames::free_frames());
     let files = kib(file_pages());
@@ -92,7 +91,6 @@ fn memory_information(text: &mut Vec<u8>) -> Result<()> {
         let label = alloc::format!("{name}:");
         line!(text, "{label:<16}{value:>8} kB");
     }
-    Ok(())
 }
 
 /// The extensions as a device tree writes them.
@@ -119,7 +117,7 @@ fn isa(extensions: Extensions) -> String {
     isa
 }
 
-fn hart_information(text: &mut Vec<u8>) -> Result<()> {
+fn hart_information(text: &mut Vec<u8>) {
     let machine = &boot::system().machine;
     for hart in hart::online() {
         let extensions = machine.hart(hart.hart_id()).map_or(Extensions::empty(), |hart| hart.extensions);
@@ -128,20 +126,17 @@ fn hart_information(text: &mut Vec<u8>) -> Result<()> {
         line!(text, "mvendorid\t: {:#x}\nmarchid\t\t: {:#x}", firmware::vendor(), firmware::architecture());
         line!(text, "mimpid\t\t: {:#x}\n", firmware::implementation());
     }
-    Ok(())
 }
 
-fn uptime(text: &mut Vec<u8>) -> Result<()> {
+fn uptime(text: &mut Vec<u8>) {
     let idle: u64 = hart::online().iter().map(Hart::idle_ns).sum();
     let parts = |ns: u64| (ns / SECOND_NS, ns % SECOND_NS / 10_000_000);
     let ((up, up_part), (idle, idle_part)) = (parts(now_ns()), parts(idle));
     line!(text, "{up}.{up_part:02} {idle}.{idle_part:02}");
-    Ok(())
 }
 
-fn version(text: &mut Vec<u8>) -> Result<()> {
+fn version(text: &mut Vec<u8>) {
     line!(text, "{KERNEL_NAME} version {RELEASE} (AsyncOS {}) {VERSION}", env!("CARGO_PKG_VERSION"));
-    Ok(())
 }
 
 /// How a hart spent its time: in programs, in the kernel, idle. Idle time is measured for each hart; what is left is shared
@@ -154,7 +149,7 @@ fn hart_times(hart: &Hart, user_ns: u64, system_ns: u64) -> [u64; 3] {
     [user, busy - user, idle]
 }
 
-fn statistics(text: &mut Vec<u8>) -> Result<()> {
+fn statistics(text: &mut Vec<u8>) {
     let (user_ns, system_ns) = process::total_times();
     let harts: Vec<[u64; 3]> =
         hart::online().iter().map(|hart| hart_times(hart, user_ns, system_ns)).collect();
@@ -172,44 +167,40 @@ fn statistics(text: &mut Vec<u8>) -> Result<()> {
     line!(text, "btime {}", (time::realtime_ns() - now_ns() as i64) / SECOND_NS as i64);
     line!(text, "processes {}", process::TABLE.lock().identifiers.last());
     line!(text, "procs_running {}\nprocs_blocked 0", load_average::ready());
-    Ok(())
 }
 
-fn load(text: &mut Vec<u8>) -> Result<()> {
+fn load(text: &mut Vec<u8>) {
     for average in load_average::averages() {
         let hundredths = average.hundredths();
         part!(text, "{}.{:02} ", hundredths / 100, hundredths % 100);
     }
     let (threads, _) = process::counts();
     line!(text, "{}/{threads} {}", load_average::ready(), process::TABLE.lock().identifiers.last());
-    Ok(())
 }
 
-fn kinds_of_file_systems(text: &mut Vec<u8>) -> Result<()> {
+fn kinds_of_file_systems(text: &mut Vec<u8>) {
     for kind in file_systems::types() {
         line!(text, "{}\t{}", if kind.storage == Storage::None { "nodev" } else { "" }, kind.name);
     }
-    Ok(())
 }
 
-fn command_line(text: &mut Vec<u8>) -> Result<()> {
+fn command_line(text: &mut Vec<u8>) {
     line!(text, "{}", &*boot::system().machine.chosen.boot_arguments);
-    Ok(())
 }
 
 /// The drivers that have device numbers.
-fn devices(text: &mut Vec<u8>) -> Result<()> {
+fn devices(text: &mut Vec<u8>) {
     line!(text, "Character devices:\n  1 mem\n  4 ttyS\n  5 /dev/tty\n  5 /dev/console\n\nBlock devices:");
-    Ok(())
 }
 
-fn interrupts(text: &mut Vec<u8>) -> Result<()> {
+fn interrupts(text: &mut Vec<u8>) {
     text.extend_from_slice(b"     ");
     for hart in hart::online() {
         part!(text, "{:>11}", alloc::format!("CPU{}", hart.index()));
     }
     text.push(b'\n');
-    let rows: [(&str, fn(&Hart) -> u64, &str); 2] = [
+    type Counter = fn(&Hart) -> u64;
+    let rows: [(&str, Counter, &str); 2] = [
         ("ALL", |hart| hart.counters.interrupts.load(Ordering::Relaxed), "All interrupts taken"),
         ("IPO", |hart| hart.counters.notifications.load(Ordering::Relaxed), "Interrupts sent to other harts"),
     ];
@@ -220,7 +211,6 @@ fn interrupts(text: &mut Vec<u8>) -> Result<()> {
         }
         line!(text, "   {meaning}");
     }
-    Ok(())
 }
 
 /// Appends a set of harts as a list of ranges, such as `0-2,5`.
