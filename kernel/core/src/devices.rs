@@ -62,7 +62,11 @@ impl StandardError {
 }
 
 impl File for StandardError {
-    fn write<'a>(&'a self, source: &'a mut Source<'_>, position: WritePosition) -> Operation<'a, Result<Written>> {
+    fn write<'a>(
+        &'a self,
+        source: &'a mut Source<'_>,
+        position: WritePosition,
+    ) -> Operation<'a, Result<Written>> {
         match (log::mode(), console::get(), &self.0) {
             (LogMode::Framed, Some(console), _) => {
                 let count = Self::write_frames(console, source);

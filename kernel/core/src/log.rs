@@ -3,7 +3,7 @@
 //! A line is formatted on the stack and copied under a spin lock, so that it can be written from anywhere, an interrupt
 //! handler or a panic included.
 
-mod records;
+pub mod records;
 
 use crate::command_line::LogMode;
 use crate::console;
@@ -27,8 +27,7 @@ const PREFIX_MAX: usize = 32;
 static MODE: AtomicU8 = AtomicU8::new(LogMode::Off as u8);
 static RECORDS: SpinLock<Records<RING_SIZE>> = SpinLock::new(Records::new());
 /// Where `syslog` is, which has one place for all who use it.
-static SYSLOG: SpinLock<Syslog> =
-    SpinLock::new(Syslog { cleared: Mark::START, read: Mark::START });
+static SYSLOG: SpinLock<Syslog> = SpinLock::new(Syslog { cleared: Mark::START, read: Mark::START });
 /// Who reads the log as it grows waits here.
 static GROWN: WaitQueue = WaitQueue::new();
 

@@ -49,12 +49,14 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
         None => report(format_args!("running no coroutine")),
     }
     report(format_args!("backtrace:"));
-    let mut frames = arch::stack::Backtrace::from(frame_pointer);
-    while let Some(address) = frames.next() {
+    let frames = arch::stack::Backtrace::from(frame_pointer);
+    for address in frames {
         report(format_args!("  {address:#018x} {}", crate::symbols::Name(address)));
     }
     report(format_args!("last lines of the log:"));
-    log::show_last(LOG_TAIL, |line| report(format_args!("  {}", core::str::from_utf8(line).unwrap_or("(not text)"))));
+    log::show_last(LOG_TAIL, |line| {
+        report(format_args!("  {}", core::str::from_utf8(line).unwrap_or("(not text)")))
+    });
     power::off_after_panic()
 }
 

@@ -1,8 +1,8 @@
 //! The end: powering off with a status, restarting.
 
 use crate::command_line::LogMode;
-use crate::{console, console_terminal};
 use crate::log;
+use crate::{console, console_terminal};
 use arch_riscv64 as arch;
 use base::sync::OnceCell;
 use core::fmt::Write;

@@ -4,6 +4,7 @@
 //! events or a count, never a time. The last line is `N passed, N failed`; the machine's exit status is 0 when nothing
 //! failed.
 
+use crate::log::records::{Mark, Records, TEXT_MAX};
 use crate::{executor, hart, power, stacks, time};
 use alloc::boxed::Box;
 use alloc::format;
@@ -31,6 +32,7 @@ const TESTS: &[Test] = &[
     ("ten thousand coroutines on all harts lose no message", || Box::pin(crowd())),
     ("a mutex excludes across harts and preemption", || Box::pin(mutual_exclusion())),
     ("a cancelled coroutine drops what it owns", || Box::pin(cancellation())),
+    ("the log keeps its newest records whole", || Box::pin(log_records())),
     ("no stack, coroutine or heap byte is left behind", || Box::pin(nothing_is_left())),
 ];
 
@@ -244,6 +246,36 @@ async fn crowd() -> Outcome {
         sum += number;
     }
     if (count, sum) == (COUNT, COUNT * (COUNT - 1) / 2) { Ok(()) } else { Err(format!("{count} messages, sum {sum}")) }
+}
+
+async fn log_records() -> Outcome {
+    let mut records = Records::<200>::new();
+    let mut text = [0; TEXT_MAX];
+    let mut mark = Mark::START;
+    if records.next(&mut mark, &mut text).is_some() {
+        return Err("something in an empty log".into());
+    }
+    for number in 0..100u8 {
+        // Of all lengths, so that every part of a record crosses the end of the ring.
+        records.push(number % 8, u64::from(number) << 33, &[number; 40][..usize::from(number % 41)]);
+        let mut own = mark;
+        let newest = records.next(&mut own, &mut text).ok_or("the newest is not there")?;
+        let expected = (u64::from(number), number % 8, u64::from(number) << 33, usize::from(number % 41));
+        if (newest.sequence, newest.priority, newest.time_us, newest.length) != expected {
+            return Err(format!("{newest:?}, not {expected:?}"));
+        }
+        if text[..newest.length].iter().any(|byte| *byte != number) || own != records.end() {
+            return Err(format!("the text of {newest:?}"));
+        }
+        mark = own;
+    }
+    let mut behind = Mark::START;
+    let first = records.next(&mut behind, &mut text).ok_or("nothing is left")?;
+    let mut count = 1;
+    while records.next(&mut behind, &mut text).is_some() {
+        count += 1;
+    }
+    if first.sequence + count == 100 && count > 1 { Ok(()) } else { Err(format!("{count} from {}", first.sequence)) }
 }
 
 async fn mutual_exclusion() -> Outcome {

@@ -121,7 +121,8 @@ impl File for TerminalFile {
     }
 
     fn write<'a>(&'a self, source: &'a mut Source<'_>, _: WritePosition) -> Operation<'a, Result<Written>> {
-        let count = if self.is_hung_up() { Err(Error::InputOutput) } else { self.device.terminal.write(source) };
+        let count =
+            if self.is_hung_up() { Err(Error::InputOutput) } else { self.device.terminal.write(source) };
         Operation::Ready(count.map(|count| Written { count, end: 0 }))
     }
 
@@ -135,7 +136,9 @@ impl File for TerminalFile {
     fn wait_queues(&self, interest: Readiness) -> WaitQueues<'_> {
         let terminal = &self.device.terminal;
         match (interest.intersects(Readiness::READABLE), interest.intersects(Readiness::WRITABLE)) {
-            (true, true) => WaitQueues { first: Some(terminal.readable()), second: Some(terminal.writable()) },
+            (true, true) => {
+                WaitQueues { first: Some(terminal.readable()), second: Some(terminal.writable()) }
+            }
             (false, true) => WaitQueues::one(terminal.writable()),
             (_, false) => WaitQueues::one(terminal.readable()),
         }

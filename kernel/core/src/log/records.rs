@@ -69,7 +69,8 @@ impl<const SIZE: usize> Records<SIZE> {
         header[10] = priority;
         self.put(self.end.position, &header);
         self.put(self.end.position + HEADER, text);
-        self.end = Mark { sequence: self.end.sequence + 1, position: self.end.position + HEADER + text.len() };
+        self.end =
+            Mark { sequence: self.end.sequence + 1, position: self.end.position + HEADER + text.len() };
     }
 
     /// The record behind `mark`, which moves over it; its text goes to `text`. `None` at the end.
