@@ -36,6 +36,9 @@ static mut BOOT_STACK: BootStack = BootStack([0; BOOT_STACK_SIZE]);
 static mut BOOT_ROOT: BootTable = BootTable([0; 512]);
 static mut BOOT_IMAGE_TABLE: BootTable = BootTable([0; 512]);
 static mut BOOT_SATP: usize = 0;
+/// Not zero: a hart boots. Not among the zero-initialised data, which that hart clears.
+#[unsafe(link_section = ".data")]
+static mut BOOT_CLAIMED: u32 = 0;
 static mut BOOT_BLOCK: HartBlock = HartBlock::new();
 
 /// What the firmware said, and where the image is.
@@ -115,7 +118,17 @@ unsafe extern "C" fn _start() -> ! {
         "1: csrw sie, zero",
         "mv s0, a0",
         "mv s1, a1",
-        "lla t0, __zeroed_start",
+        // Only one hart boots. OpenSBI 1.1 can let a hart that was asked to start elsewhere begin here, when it looks before its
+        // entry has been written: it stops again, and is asked once more (`start_harts`).
+        "lla t0, {claimed}",
+        "li t1, 1",
+        "amoswap.w.aqrl t1, t1, (t0)",
+        "beqz t1, 9f",
+        "8: li a7, 0x48534d",
+        "li a6, 1",
+        "ecall",
+        "j 8b",
+        "9: lla t0, __zeroed_start",
         "lla t1, __image_end",
         "2: sd zero, 0(t0)",
         "sd zero, 8(t0)",
@@ -178,6 +191,7 @@ unsafe extern "C" fn _start() -> ! {
         "unimp",
         ".balign 8",
         "6: .dword 5b",
+        claimed = sym BOOT_CLAIMED,
         root = sym BOOT_ROOT,
         image_table = sym BOOT_IMAGE_TABLE,
         satp = sym BOOT_SATP,

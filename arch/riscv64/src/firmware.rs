@@ -69,3 +69,10 @@ pub fn remote_fence_instructions(hart_mask: usize) {
     let result = sbi_rt::remote_fence_i(sbi_rt::HartMask::from_mask_base(hart_mask, 0));
     debug_assert_eq!(result.error, 0, "the firmware refused a remote fence");
 }
+
+/// Whether the firmware says that the hart with this hardware id is stopped.
+pub fn hart_is_stopped(hart_id: usize) -> bool {
+    const STOPPED: usize = 1;
+    let status = sbi_rt::hart_get_status(hart_id);
+    status.error == 0 && status.value == STOPPED
+}

@@ -175,11 +175,16 @@ fn start_harts(information: &BootInformation, hart_count: usize) -> Result<()> {
         let hart = hart::by_index(index);
         let stack_top = memory_map::make_stack()?.value();
         let start = SecondaryStart { block: hart.block(), stack_top };
-        let started = arch::firmware::start_hart(hart.hart_id(), entry, &raw const start as usize);
-        started.map_err(|_| Error::NoDevice)?;
-        // It reads `start` from this stack, and is waited for; it is up within microseconds.
+        let ask = || arch::firmware::start_hart(hart.hart_id(), entry, &raw const start as usize);
+        ask().map_err(|_| Error::NoDevice)?;
+        // It reads `start` from this stack, and is waited for; it is up within microseconds. One that the firmware let begin in the
+        // wrong place has stopped itself (`arch::boot`), and is asked again.
         while STARTED.load(Ordering::Acquire) == index {
             core::hint::spin_loop();
+            if arch::firmware::hart_is_stopped(hart.hart_id()) {
+                // It may have been asked already and be about to start; then this is refused, which does no harm.
+                let _ = ask();
+            }
         }
     }
     hart::set_online(hart_count);

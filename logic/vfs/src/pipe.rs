@@ -66,6 +66,15 @@ struct Segment {
 }
 
 impl State {
+    /// Whether the other side of a one-way end is missing, and how often it was opened.
+    fn other_side(&self, flags: OpenFlags) -> (bool, u64) {
+        if flags.reads() {
+            (self.writers == 0, self.writer_openings)
+        } else {
+            (self.readers == 0, self.reader_openings)
+        }
+    }
+
     fn has_room(&self) -> bool {
         self.segments.len() < self.capacity
     }
@@ -229,8 +238,10 @@ pub struct PipeEnd {
 }
 
 impl PipeEnd {
-    fn new(pipe: Arc<Pipe>, flags: OpenFlags) -> Arc<Self> {
-        let writers_seen = {
+    /// One more end; and, as it was when this end was counted, whether the other side was missing and how often it had been
+    /// opened. (Looked at later, a partner who came, did its work and went would be taken for one who never was there.)
+    fn new(pipe: Arc<Pipe>, flags: OpenFlags) -> (Arc<Self>, bool, u64) {
+        let (writers_seen, missing, openings) = {
             let mut state = pipe.state.lock();
             // Before this end is counted as a writer itself.
             let seen = state.writer_openings;
@@ -242,10 +253,12 @@ impl PipeEnd {
                 state.writers += 1;
                 state.writer_openings += 1;
             }
-            if state.writers > 0 { seen.wrapping_sub(1) } else { seen }
+            let writers_seen = if state.writers > 0 { seen.wrapping_sub(1) } else { seen };
+            let (missing, openings) = state.other_side(flags);
+            (writers_seen, missing, openings)
         };
         pipe.opening.wake_all();
-        Arc::new(Self { pipe, flags, writers_seen })
+        (Arc::new(Self { pipe, flags, writers_seen }), missing, openings)
     }
 
     /// The pipe.
@@ -379,28 +392,15 @@ impl Fifo {
         if writes && !reads && !waits && pipe.state.lock().readers == 0 {
             return Operation::Ready(Err(Error::NoSuchDeviceOrAddress));
         }
-        let end = PipeEnd::new(pipe, flags);
-        let (missing, openings) = end.other_side();
+        let (end, missing, openings) = PipeEnd::new(pipe, flags);
         if reads && (writes || !waits) || !missing {
             return Operation::Ready(Ok(Opened::File(end)));
         }
         Operation::pending(async move {
-            let came = || (end.other_side().1 != openings).then_some(());
+            let came = || (end.pipe.state.lock().other_side(end.flags).1 != openings).then_some(());
             end.pipe.opening.wait_until(came).await;
             Ok(Opened::File(end as Arc<dyn File>))
         })
-    }
-}
-
-impl PipeEnd {
-    /// Whether the other side of a one-way end is missing, and how often it was opened.
-    fn other_side(&self) -> (bool, u64) {
-        let state = self.pipe.state.lock();
-        if self.flags.reads() {
-            (state.writers == 0, state.writer_openings)
-        } else {
-            (state.readers == 0, state.reader_openings)
-        }
     }
 }
 
@@ -452,8 +452,8 @@ pub fn open_pair(files: &AnonymousFiles, uid: u32, gid: u32, flags: OpenFlags) -
     let location = files.place(inode, label.as_bytes());
     let flags = flags & (OpenFlags::NONBLOCK | OpenFlags::DIRECT);
     let (read_flags, write_flags) = (flags, flags | OpenFlags::WRITE_ONLY);
-    let reader = PipeEnd::new(pipe.clone(), read_flags);
-    let writer = PipeEnd::new(pipe, write_flags);
+    let (reader, ..) = PipeEnd::new(pipe.clone(), read_flags);
+    let (writer, ..) = PipeEnd::new(pipe, write_flags);
     [
         OpenFile::from_file(reader, location.clone(), read_flags),
         OpenFile::from_file(writer, location, write_flags),
