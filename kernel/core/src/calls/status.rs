@@ -9,7 +9,7 @@ use abi::file::{DirectoryRecord, Stat, StatFs, Statx, StatxTime, TimeSpec};
 use abi::linux::general as linux;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use base::address::VirtualAddress;
+use base::address::{PAGE_SIZE, VirtualAddress};
 use base::bytes::Sink;
 use base::{Error, Result};
 use core::ops::ControlFlow;
@@ -192,8 +192,12 @@ pub async fn getdents64(caller: &Caller, file: usize, buffer: usize, size: usize
     let pinned = caller.space.pin(VirtualAddress::new(buffer), size as u32 as usize, Access::Write).await?;
     let mut sink = Sink::scattered(pinned.pieces());
     let room = sink.remaining();
-    file.list(&mut |entry| put_entry(&mut sink, entry)).await?;
-    Ok(room - sink.remaining())
+    match file.list(&mut |entry| put_entry(&mut sink, entry)).await {
+        Ok(_) => Ok(room - sink.remaining()),
+        // There would be room if all of the memory were there.
+        Err(Error::InvalidArgument) if room < (size as u32 as usize).min(PAGE_SIZE) => Err(Error::BadAddress),
+        Err(error) => Err(error),
+    }
 }
 
 fn put_entry(sink: &mut Sink<'_>, entry: DirectoryEntry<'_>) -> ControlFlow<()> {
