@@ -197,7 +197,8 @@ fn path_exists(path: &CStr) -> bool {
 
 /// The child's side of `run`.
 fn start(program: &Program, stdin: bool) -> ! {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2] {
+    // `SIGPIPE` too: Rust's runtime ignores it, and what is ignored stays so in the program.
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGPIPE] {
         let _ = system::default_signal(signal);
     }
     let _ = call!(SYS_setsid);
