@@ -1,8 +1,8 @@
 //! Sequences of events on the locks and queues, on one thread.
 
 use super::{
-    Lazy, Mutex, OnceCell, RwLock, Semaphore, SpinLock, TableKey, TableWaiter, TryReceiveError, TrySendError, WaitQueue,
-    WaitTable, Waiter, channel,
+    Lazy, Mutex, OnceCell, RwLock, Semaphore, SpinLock, TableKey, TableWaiter, TryReceiveError, TrySendError,
+    WaitQueue, WaitTable, Waiter, channel,
 };
 use crate::hal::hosted::preempt_count;
 use alloc::boxed::Box;

@@ -293,7 +293,10 @@ impl<K: TableKey, const BUCKETS: usize> WaitTable<K, BUCKETS> {
     }
 }
 
-struct BothLists<'t, K>(super::spin_lock::SpinGuard<'t, List<K>>, Option<super::spin_lock::SpinGuard<'t, List<K>>>);
+struct BothLists<'t, K>(
+    super::spin_lock::SpinGuard<'t, List<K>>,
+    Option<super::spin_lock::SpinGuard<'t, List<K>>>,
+);
 
 impl<K: TableKey, const BUCKETS: usize> Default for WaitTable<K, BUCKETS> {
     fn default() -> Self {
@@ -384,7 +387,9 @@ impl<'t, K: TableKey, const BUCKETS: usize> TableWaiter<'t, K, BUCKETS> {
             let bucket = &self.table.buckets[index];
             let mut list = bucket.list.lock();
             // Under the lock that guards the entry, if it still is that one, neither changes.
-            if self.entry.state.load(Ordering::Acquire) == WAITING && self.entry.bucket.load(Ordering::Relaxed) == index {
+            if self.entry.state.load(Ordering::Acquire) == WAITING
+                && self.entry.bucket.load(Ordering::Relaxed) == index
+            {
                 return Some(action(bucket, &mut list));
             }
         }

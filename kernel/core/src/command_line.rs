@@ -110,6 +110,9 @@ mod tests {
     #[test]
     fn a_bad_value_is_reported_and_changes_nothing() {
         let options = Options::parse("asyncos.log=loud");
-        assert_eq!((options.log, options.unknown.as_slice()), (LogMode::Console, &["asyncos.log=loud".into()][..]));
+        assert_eq!(
+            (options.log, options.unknown.as_slice()),
+            (LogMode::Console, &["asyncos.log=loud".into()][..])
+        );
     }
 }

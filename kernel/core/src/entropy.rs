@@ -21,5 +21,7 @@ pub fn fill(bytes: &mut [u8]) {
 pub fn words() -> [u64; 4] {
     let mut bytes = [0; 32];
     fill(&mut bytes);
-    core::array::from_fn(|index| u64::from_le_bytes(bytes[index * 8..index * 8 + 8].try_into().expect("eight bytes")))
+    core::array::from_fn(|index| {
+        u64::from_le_bytes(bytes[index * 8..index * 8 + 8].try_into().expect("eight bytes"))
+    })
 }

@@ -5,10 +5,10 @@ use crate::signals;
 use crate::thread::{ATTENTION_EXIT, Caller};
 use crate::{entropy, translation, vdso};
 use ::process::credentials::{Credentials, SetIds};
-use ::process::limits::Resource;
-use ::process::signal::AlternateStack;
 use ::process::elf::{self, Header, Image, Kind, Segment};
+use ::process::limits::Resource;
 use ::process::script::{self, Script};
+use ::process::signal::AlternateStack;
 use ::process::signal::frame::FRAME_SIZE;
 use ::process::stack::{Auxiliary, InitialStack, Strings, hardware_capabilities};
 use alloc::sync::Arc;
@@ -19,7 +19,8 @@ use base::sync::SpinLock;
 use base::sync::atomic::Ordering;
 use base::{Error, Result};
 use memory::space::{
-    AddressSpace, Attributes, Bases, Limits, MapRequest, MappedObject, Placement, Protection, Sharing, randomise,
+    AddressSpace, Attributes, Bases, Limits, MapRequest, MappedObject, Placement, Protection, Sharing,
+    randomise,
 };
 use vfs::metadata::{SET_GROUP_ID, SET_USER_ID};
 use vfs::mount::MountFlags;
@@ -132,7 +133,9 @@ impl Loader<'_> {
     /// # Errors
     /// `AccessDenied`, `TextBusy`, and what its file system finds.
     pub async fn open(&self, location: Location) -> Result<Program> {
-        if location.kind() != vfs::FileKind::Regular || location.mount.flags().contains(MountFlags::NO_EXECUTE) {
+        if location.kind() != vfs::FileKind::Regular
+            || location.mount.flags().contains(MountFlags::NO_EXECUTE)
+        {
             return Err(Error::AccessDenied);
         }
         namespace::access(&self.context(), &location, vfs::credentials::Permission::EXECUTE)?;
@@ -161,7 +164,13 @@ impl Loader<'_> {
         Err(Error::TooManySymbolicLinks)
     }
 
-    async fn load_image(&self, program: Program, path: &[u8], name: [u8; 16], strings: &Strings) -> Result<Loaded> {
+    async fn load_image(
+        &self,
+        program: Program,
+        path: &[u8],
+        name: [u8; 16],
+        strings: &Strings,
+    ) -> Result<Loaded> {
         let image = parse(&program).await?;
         let interpreter = match image.interpreter {
             Some(range) => {
@@ -303,7 +312,13 @@ impl Placing {
 }
 
 /// Maps all segments; returns the bias.
-async fn map_image(space: &Arc<AddressSpace>, file: &Arc<OpenFile>, image: &Image, bias: u64, placing: Placing) -> Result<u64> {
+async fn map_image(
+    space: &Arc<AddressSpace>,
+    file: &Arc<OpenFile>,
+    image: &Image,
+    bias: u64,
+    placing: Placing,
+) -> Result<u64> {
     let object = file.mapped_object().map_err(|_| Error::ExecFormat)?;
     let bias = match placing {
         Placing::Fixed => bias,
@@ -321,12 +336,18 @@ async fn map_image(space: &Arc<AddressSpace>, file: &Arc<OpenFile>, image: &Imag
     Ok(bias)
 }
 
-async fn map_segment(space: &Arc<AddressSpace>, object: &Arc<dyn MappedObject>, segment: &Segment, bias: u64) -> Result<()> {
+async fn map_segment(
+    space: &Arc<AddressSpace>,
+    object: &Arc<dyn MappedObject>,
+    segment: &Segment,
+    bias: u64,
+) -> Result<()> {
     let protection = Protection::from_bits_truncate(segment.protection.bits() as u8);
     let at = |address: u64| Placement::Fixed(VirtualAddress::new((address + bias) as usize));
     if segment.file_length > 0 {
         let length = segment.file_length as usize;
-        let request = MapRequest::object(object.clone(), segment.file_offset, length, protection, Sharing::Private);
+        let request =
+            MapRequest::object(object.clone(), segment.file_offset, length, protection, Sharing::Private);
         space.map(request.at(at(segment.address))).await?;
     }
     if segment.zero_length > 0 {

@@ -3,7 +3,9 @@
 use crate::command_line::RealmPolicy;
 use crate::process::{self, FreshId, Identity, Inheritance, Place, Process};
 use crate::thread::{Caller, Thread, ThreadSignals};
-use crate::{boot, console_terminal, devices, entropy, exec, executor, file_systems, log, vdso, virtio_devices};
+use crate::{
+    boot, console_terminal, devices, entropy, exec, executor, file_systems, log, vdso, virtio_devices,
+};
 use ::process::credentials::Credentials;
 use ::process::limits::{Limits, Resource};
 use ::process::signal::action::Protection;

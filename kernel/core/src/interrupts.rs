@@ -149,7 +149,9 @@ pub fn handle(cause: Cause) {
         }
         Cause::Timer => time::on_interrupt(hart),
         Cause::External => handle_external(hart),
-        Cause::GuestExternal | Cause::Other(_) => log!("hart {}: unexpected interrupt {cause:?}", hart.index()),
+        Cause::GuestExternal | Cause::Other(_) => {
+            log!("hart {}: unexpected interrupt {cause:?}", hart.index())
+        }
     }
 }
 

@@ -91,10 +91,15 @@ pub fn initialise_frames(machine: &Machine, information: &BootInformation, tree_
 pub fn initialise_translation(information: &BootInformation) -> Result<()> {
     let layout = image_layout();
     let mut table = KernelTable::new()?;
-    let stack_region = VirtualAddress::new(STACK_REGION)..VirtualAddress::new(STACK_REGION + stacks::MAX_STACKS * SLOT_SIZE);
+    let stack_region =
+        VirtualAddress::new(STACK_REGION)..VirtualAddress::new(STACK_REGION + stacks::MAX_STACKS * SLOT_SIZE);
     table.map(VirtualAddress::new(DIRECT_MAP), PhysicalAddress::new(0), DIRECT_MAP_SIZE, READ_WRITE)?;
-    let constant = information.image_start.value()..information.image_start.value() + (layout.constants_end - layout.start);
-    table.protect(VirtualAddress::new(DIRECT_MAP + constant.start)..VirtualAddress::new(DIRECT_MAP + constant.end), READ_ONLY)?;
+    let constant = information.image_start.value()
+        ..information.image_start.value() + (layout.constants_end - layout.start);
+    table.protect(
+        VirtualAddress::new(DIRECT_MAP + constant.start)..VirtualAddress::new(DIRECT_MAP + constant.end),
+        READ_ONLY,
+    )?;
     let parts = [
         (layout.start..layout.text_end, EXECUTE),
         (layout.text_end..layout.constants_end, READ_ONLY),

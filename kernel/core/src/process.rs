@@ -5,10 +5,10 @@
 //! first. A parent's `state` comes before everything of its children; then a process's own `signals` and `state` and a
 //! thread's `signals`, in that order. All are spin locks; nobody waits with one of them.
 
+use crate::exec::Execution;
 use crate::interval_timer::IntervalTimer;
 use crate::signals::{self, ProcessSignals};
 use crate::thread::{ATTENTION_EXIT, Caller, Thread};
-use crate::exec::Execution;
 use crate::users::User;
 use crate::{hart, interrupts, log, power, translation};
 use ::process::credentials::Credentials;
@@ -526,7 +526,11 @@ fn tell_parent(table: &mut Table, child: &Arc<Process>, parent: &Arc<Process>) -
         (state.ending.unwrap_or(Change::Exited(0)), state.usage)
     };
     let signal = Signal::new(child.exit_signal.load(Ordering::Relaxed));
-    let interest = if signal == Some(Signal::CHLD) { signals::interest_in_children(parent) } else { signals::Interest::Both };
+    let interest = if signal == Some(Signal::CHLD) {
+        signals::interest_in_children(parent)
+    } else {
+        signals::Interest::Both
+    };
     if let Some(signal) = signal.filter(|_| interest != signals::Interest::Nothing) {
         let report = change.report(child.id, child.user(), &usage);
         signals::send_to_process(parent, SigInfo::child(signal, &report));
@@ -607,4 +611,3 @@ impl Drop for FreshId {
         TABLE.lock().identifiers.release(self.0);
     }
 }
-

@@ -24,7 +24,9 @@ type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = Outcome> + Send>>
 const TESTS: &[Test] = &[
     ("a more important coroutine preempts one that computes", || Box::pin(preemption_order())),
     ("a guard holds preemption back until it is dropped", || Box::pin(guard_delays_preemption())),
-    ("preempted coroutines nest and resume in the order of their priorities", || Box::pin(nested_preemption())),
+    ("preempted coroutines nest and resume in the order of their priorities", || {
+        Box::pin(nested_preemption())
+    }),
     ("equals that compute share the hart", || Box::pin(time_slices())),
     ("a queued coroutine is moved when its priority changes", || Box::pin(priority_change())),
     ("sleeps end in the order of their deadlines", || Box::pin(sleep_order())),
@@ -245,7 +247,11 @@ async fn crowd() -> Outcome {
         count += 1;
         sum += number;
     }
-    if (count, sum) == (COUNT, COUNT * (COUNT - 1) / 2) { Ok(()) } else { Err(format!("{count} messages, sum {sum}")) }
+    if (count, sum) == (COUNT, COUNT * (COUNT - 1) / 2) {
+        Ok(())
+    } else {
+        Err(format!("{count} messages, sum {sum}"))
+    }
 }
 
 async fn log_records() -> Outcome {
@@ -275,7 +281,11 @@ async fn log_records() -> Outcome {
     while records.next(&mut behind, &mut text).is_some() {
         count += 1;
     }
-    if first.sequence + count == 100 && count > 1 { Ok(()) } else { Err(format!("{count} from {}", first.sequence)) }
+    if first.sequence + count == 100 && count > 1 {
+        Ok(())
+    } else {
+        Err(format!("{count} from {}", first.sequence))
+    }
 }
 
 async fn mutual_exclusion() -> Outcome {

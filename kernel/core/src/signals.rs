@@ -10,19 +10,21 @@ use ::process::signal::action::{Interruption, Protection, Resumption};
 use ::process::signal::frame::{self, FloatRegisters, IntegerRegisters, ThreadContext};
 use ::process::signal::stopping::{cancelled_by, stops_orphaned_group};
 use ::process::signal::{
-    AlternateStack, Delivery, JobState, Notification, PendingSignals, SigAction, SigInfo, Signal, SignalActions, SignalQuota,
-    SignalSet, next_signal,
+    AlternateStack, Delivery, JobState, Notification, PendingSignals, SigAction, SigInfo, Signal,
+    SignalActions, SignalQuota, SignalSet, next_signal,
 };
 use ::process::wait::Change;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch_riscv64::float::FloatState;
 use arch_riscv64::trap::register;
+use base::Result;
 use base::address::VirtualAddress;
 use base::sync::{SpinLock, WaitQueue};
-use base::Result;
 
-pub use ::process::signal::information::{BUS_ADRALN, BUS_ADRERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, TRAP_BRKPT};
+pub use ::process::signal::information::{
+    BUS_ADRALN, BUS_ADRERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, TRAP_BRKPT,
+};
 
 /// `restart_syscall`'s number, in `a7` when an interrupted call goes on through it.
 const RESTART_SYSCALL: usize = abi::linux::general::__NR_restart_syscall as usize;
@@ -119,7 +121,8 @@ pub fn queue_to_process(process: &Arc<Process>, information: SigInfo) -> Result<
         let mut shared = process.signals.lock();
         // A signal that is ignored but blocked stays: its action may change before it is unblocked. As on Linux, the
         // mask of the first thread decides.
-        let mask = process.state.lock().threads.first().map_or(SignalSet::EMPTY, |first| first.signals.lock().mask);
+        let mask =
+            process.state.lock().threads.first().map_or(SignalSet::EMPTY, |first| first.signals.lock().mask);
         let discarded = shared.actions.lock().discards_when_sent(signal, mask, shared.protection);
         let notification = prepare(process, &mut shared, signal);
         if !discarded && signal != Signal::KILL {
@@ -210,7 +213,8 @@ fn report_job_change(process: &Arc<Process>, notification: Notification) {
     };
     process.waitable.store(true, base::sync::atomic::Ordering::Release);
     let Some(parent) = process.state.lock().parent.upgrade() else { return };
-    let no_stop = parent.signals.lock().actions.lock().get(Signal::CHLD).has(::process::signal::action::SA_NOCLDSTOP);
+    let no_stop =
+        parent.signals.lock().actions.lock().get(Signal::CHLD).has(::process::signal::action::SA_NOCLDSTOP);
     if !no_stop {
         let report = change.report(process.id, process.user(), &process.usage());
         send_to_process(&parent, SigInfo::child(Signal::CHLD, &report));
@@ -424,7 +428,9 @@ async fn handle(caller: &mut Caller, action: &SigAction, information: &SigInfo) 
     let context = ThreadContext { registers: integer, floating, mask, stack };
     let bytes = Box::new(frame::build(information, &context));
     let written = match place {
-        Ok(place) => caller.space.write_bytes(VirtualAddress::new(place as usize), &bytes[..]).await.map(|()| place),
+        Ok(place) => {
+            caller.space.write_bytes(VirtualAddress::new(place as usize), &bytes[..]).await.map(|()| place)
+        }
         Err(error) => Err(error),
     };
     let Ok(place) = written else {

@@ -11,6 +11,7 @@
 use crate::calls::{self, CallState};
 use crate::process::{self, Process};
 use crate::{executor, hart, interrupts, signals, translation};
+use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalSet};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch_riscv64 as arch;
@@ -19,14 +20,13 @@ use arch_riscv64::float::FloatState;
 use arch_riscv64::trap::{Entry, FloatStatus, Mode, UserContext, register};
 use base::address::VirtualAddress;
 use base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use core::sync::atomic::AtomicI32;
 use base::sync::{OnceCell, SpinLock};
 use base::task::{Priority, Runnable, TaskRef};
 use base::{Error, Result};
 use core::future::poll_fn;
 use core::pin::pin;
+use core::sync::atomic::AtomicI32;
 use core::task::Poll;
-use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalSet};
 use memory::space::{Access, AddressSpace, FaultError};
 use vfs::FileTable;
 
@@ -226,7 +226,12 @@ impl Thread {
 
 impl Caller {
     /// A caller for a thread that starts with these registers.
-    pub fn new(thread: Arc<Thread>, context: Box<UserContext>, space: Arc<AddressSpace>, files: Arc<FileTable>) -> Self {
+    pub fn new(
+        thread: Arc<Thread>,
+        context: Box<UserContext>,
+        space: Arc<AddressSpace>,
+        files: Arc<FileTable>,
+    ) -> Self {
         Self { thread, context, float: None, float_hart: u8::MAX, space, files, call: CallState::new() }
     }
 
@@ -249,7 +254,11 @@ impl Caller {
             if let Poll::Ready(value) = future.as_mut().poll(context) {
                 return Poll::Ready(Ok(value));
             }
-            if signals::interrupts(&self.thread) { Poll::Ready(Err(Error::Interrupted)) } else { Poll::Pending }
+            if signals::interrupts(&self.thread) {
+                Poll::Ready(Err(Error::Interrupted))
+            } else {
+                Poll::Pending
+            }
         })
         .await
     }
@@ -344,7 +353,8 @@ fn is_float_instruction(instruction: u32) -> bool {
 /// The life of a thread.
 async fn run(mut caller: Caller) {
     loop {
-        if caller.thread.attention() != 0 && signals::attend(&mut caller).await == signals::Attended::MustExit {
+        if caller.thread.attention() != 0 && signals::attend(&mut caller).await == signals::Attended::MustExit
+        {
             break;
         }
         let Some(entry) = enter(&mut caller) else {
@@ -420,7 +430,9 @@ fn other_trap(caller: &mut Caller, entry: Entry) {
     let pc = caller.context.registers[register::PC] as u64;
     let information = match entry.trap {
         Trap::IllegalInstruction if caller.enable_float(entry.value) => return,
-        Trap::IllegalInstruction | Trap::VirtualInstruction => SigInfo::fault(Signal::ILL, signals::ILL_ILLOPC, pc),
+        Trap::IllegalInstruction | Trap::VirtualInstruction => {
+            SigInfo::fault(Signal::ILL, signals::ILL_ILLOPC, pc)
+        }
         Trap::Breakpoint => SigInfo::fault(Signal::TRAP, signals::TRAP_BRKPT, pc),
         Trap::Misaligned(_) => SigInfo::fault(Signal::BUS, signals::BUS_ADRALN, entry.value as u64),
         _ => SigInfo::fault(Signal::SEGV, signals::SEGV_ACCERR, entry.value as u64),

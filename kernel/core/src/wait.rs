@@ -42,7 +42,8 @@ pub enum Found {
 
 fn is_meant(child: &Process, request: &Request) -> bool {
     let by_clone = child.exit_signal.load(Ordering::Relaxed) != u32::from(Signal::CHLD.number());
-    let of_kind = request.options.contains(Options::ALL) || by_clone == request.options.contains(Options::CLONE);
+    let of_kind =
+        request.options.contains(Options::ALL) || by_clone == request.options.contains(Options::CLONE);
     let of_thread = !request.options.contains(Options::NO_THREAD)
         || child.creator.load(Ordering::Relaxed) == request.thread;
     of_kind && of_thread

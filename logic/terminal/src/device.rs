@@ -47,21 +47,13 @@ impl WindowSize {
     /// From the bytes that a program gives.
     pub fn from_bytes(bytes: &[u8; Self::SIZE]) -> Self {
         let word = |index: usize| u16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]);
-        Self {
-            rows: word(0),
-            columns: word(1),
-            width: word(2),
-            height: word(3),
-        }
+        Self { rows: word(0), columns: word(1), width: word(2), height: word(3) }
     }
 
     /// As a program sees it.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
-        for (chunk, word) in
-            bytes
-                .chunks_exact_mut(2)
-                .zip([self.rows, self.columns, self.width, self.height])
+        for (chunk, word) in bytes.chunks_exact_mut(2).zip([self.rows, self.columns, self.width, self.height])
         {
             chunk.copy_from_slice(&word.to_le_bytes());
         }
@@ -110,14 +102,9 @@ impl ReadRequirement {
         let mode = if settings.local(linux::ICANON) && !settings.local(linux::EXTPROC) {
             ReadMode::Line
         } else if minimum > 0 {
-            ReadMode::Bytes {
-                minimum,
-                between_ns: time_ns,
-            }
+            ReadMode::Bytes { minimum, between_ns: time_ns }
         } else {
-            ReadMode::Within {
-                timeout_ns: time_ns,
-            }
+            ReadMode::Within { timeout_ns: time_ns }
         };
         Self { mode }
     }
@@ -132,15 +119,13 @@ impl ReadRequirement {
             ReadMode::Line if !waits => ReadStep::Return,
             ReadMode::Line => ReadStep::Wait { timeout_ns: None },
             ReadMode::Bytes { minimum, .. } if total >= minimum => ReadStep::Return,
-            ReadMode::Bytes { between_ns, .. } if total > 0 && between_ns > 0 => ReadStep::Wait {
-                timeout_ns: Some(between_ns),
-            },
+            ReadMode::Bytes { between_ns, .. } if total > 0 && between_ns > 0 => {
+                ReadStep::Wait { timeout_ns: Some(between_ns) }
+            }
             ReadMode::Bytes { .. } => ReadStep::Wait { timeout_ns: None },
             ReadMode::Within { .. } if total > 0 => ReadStep::Return,
             ReadMode::Within { timeout_ns: 0 } => ReadStep::Return,
-            ReadMode::Within { timeout_ns } => ReadStep::Wait {
-                timeout_ns: Some(timeout_ns),
-            },
+            ReadMode::Within { timeout_ns } => ReadStep::Wait { timeout_ns: Some(timeout_ns) },
         }
     }
 }
@@ -233,11 +218,7 @@ impl Terminal {
         if effects.writable {
             self.writable.wake_all();
         }
-        Received {
-            count,
-            signals: effects.signals,
-            foreground,
-        }
+        Received { count, signals: effects.signals, foreground }
     }
 
     /// The output has room again.
@@ -302,14 +283,8 @@ impl Terminal {
     pub fn readiness(&self) -> Readiness {
         let state = self.state.lock();
         let mut readiness = Readiness::empty();
-        readiness.set(
-            Readiness::READABLE,
-            state.hung_up || state.discipline.polls_readable(),
-        );
-        readiness.set(
-            Readiness::WRITABLE,
-            state.hung_up || state.discipline.is_writable(),
-        );
+        readiness.set(Readiness::READABLE, state.hung_up || state.discipline.polls_readable());
+        readiness.set(Readiness::WRITABLE, state.hung_up || state.discipline.is_writable());
         readiness.set(Readiness::HUNG_UP, state.hung_up);
         readiness
     }
@@ -364,11 +339,7 @@ impl Terminal {
 
     /// Whether the caller may read now. `stop` tells what it does with `SIGTTIN` and whether its group is orphaned; it is
     /// asked only of a process in the background.
-    pub fn check_read(
-        &self,
-        caller: &Caller,
-        stop: impl FnOnce() -> (StopSignal, GroupState),
-    ) -> Access {
+    pub fn check_read(&self, caller: &Caller, stop: impl FnOnce() -> (StopSignal, GroupState)) -> Access {
         if !caller.is_in_background(self.foreground()) {
             return Access::Allow;
         }
@@ -384,34 +355,18 @@ impl Terminal {
     }
 
     /// Whether the caller may write now. `stop` is as for [`Terminal::check_read`], with `SIGTTOU`.
-    pub fn check_write(
-        &self,
-        caller: &Caller,
-        stop: impl FnOnce() -> (StopSignal, GroupState),
-    ) -> Access {
+    pub fn check_write(&self, caller: &Caller, stop: impl FnOnce() -> (StopSignal, GroupState)) -> Access {
         let state = self.state.lock();
-        let stops = state.discipline.settings().local(linux::TOSTOP)
-            && caller.is_in_background(state.foreground);
+        let stops =
+            state.discipline.settings().local(linux::TOSTOP) && caller.is_in_background(state.foreground);
         drop(state);
-        if stops {
-            Self::check_stop(stop)
-        } else {
-            Access::Allow
-        }
+        if stops { Self::check_stop(stop) } else { Access::Allow }
     }
 
     /// Whether the caller may change the terminal now ([`Request::changes_terminal`]). `stop` is as for
     /// [`Terminal::check_write`].
-    pub fn check_change(
-        &self,
-        caller: &Caller,
-        stop: impl FnOnce() -> (StopSignal, GroupState),
-    ) -> Access {
-        if caller.is_in_background(self.foreground()) {
-            Self::check_stop(stop)
-        } else {
-            Access::Allow
-        }
+    pub fn check_change(&self, caller: &Caller, stop: impl FnOnce() -> (StopSignal, GroupState)) -> Access {
+        if caller.is_in_background(self.foreground()) { Self::check_stop(stop) } else { Access::Allow }
     }
 
     fn check_stop(stop: impl FnOnce() -> (StopSignal, GroupState)) -> Access {
@@ -487,23 +442,16 @@ impl Terminal {
         Ok(match request {
             Request::GetSettings(layout) => {
                 let bytes = state.discipline.settings().to_bytes();
-                let size = if layout == crate::request::Layout::Termios {
-                    TERMIOS_SIZE
-                } else {
-                    TERMIOS2_SIZE
-                };
+                let size =
+                    if layout == crate::request::Layout::Termios { TERMIOS_SIZE } else { TERMIOS2_SIZE };
                 Reply::with_bytes(&bytes[..size])
             }
             Request::GetWindowSize => Reply::with_bytes(&state.window.to_bytes()),
             Request::GetReadable => Reply::with_number(state.discipline.readable_length() as u32),
-            Request::GetWaitingOutput => {
-                Reply::with_number(state.discipline.waiting_output() as u32)
-            }
+            Request::GetWaitingOutput => Reply::with_number(state.discipline.waiting_output() as u32),
             Request::GetExclusive => Reply::with_number(u32::from(state.exclusive)),
             Request::GetDiscipline => Reply::with_number(0),
-            Request::GetForeground | Request::GetSession
-                if caller.standing != Standing::ControlledHere =>
-            {
+            Request::GetForeground | Request::GetSession if caller.standing != Standing::ControlledHere => {
                 return Err(Error::NotTerminal);
             }
             Request::GetForeground => Reply::with_number(state.foreground),
@@ -535,10 +483,7 @@ impl Terminal {
     }
 
     fn flush(&self, argument: usize) -> Result<Reply> {
-        let queue = u32::try_from(argument)
-            .ok()
-            .and_then(Queue::new)
-            .ok_or(Error::InvalidArgument)?;
+        let queue = u32::try_from(argument).ok().and_then(Queue::new).ok_or(Error::InvalidArgument)?;
         let mut state = self.state.lock();
         if queue != Queue::Output {
             state.discipline.flush_input();
@@ -584,10 +529,7 @@ impl Terminal {
         if !changed || state.foreground == 0 {
             return Reply::nothing();
         }
-        Reply::then(FollowUp::Signal {
-            signal: linux::SIGWINCH,
-            group: state.foreground,
-        })
+        Reply::then(FollowUp::Signal { signal: linux::SIGWINCH, group: state.foreground })
     }
 
     fn set_foreground(

@@ -126,10 +126,7 @@ impl LineDiscipline {
             self.erasing = false;
             self.literal_next = false;
         }
-        if old.input(linux::IXON)
-            && !settings.input(linux::IXON)
-            && self.flow == Flow::StoppedByInput
-        {
+        if old.input(linux::IXON) && !settings.input(linux::IXON) && self.flow == Flow::StoppedByInput {
             self.flow = Flow::Running;
         }
         self.note_special();
@@ -146,25 +143,17 @@ impl LineDiscipline {
             note(b'\n');
         }
         let groups: [(bool, &[u32]); 5] = [
-            (
-                settings.local(linux::ICANON),
-                &[linux::VERASE, linux::VKILL, linux::VEOF, linux::VEOL],
-            ),
+            (settings.local(linux::ICANON), &[linux::VERASE, linux::VKILL, linux::VEOF, linux::VEOL]),
             (
                 settings.local(linux::ICANON) && settings.local(linux::IEXTEN),
                 &[linux::VWERASE, linux::VLNEXT, linux::VEOL2],
             ),
             (
-                settings.local(linux::ICANON)
-                    && settings.local(linux::IEXTEN)
-                    && settings.local(linux::ECHO),
+                settings.local(linux::ICANON) && settings.local(linux::IEXTEN) && settings.local(linux::ECHO),
                 &[linux::VREPRINT],
             ),
             (settings.input(linux::IXON), &[linux::VSTART, linux::VSTOP]),
-            (
-                settings.local(linux::ISIG),
-                &[linux::VINTR, linux::VQUIT, linux::VSUSP],
-            ),
+            (settings.local(linux::ISIG), &[linux::VINTR, linux::VQUIT, linux::VSUSP]),
         ];
         for (_, indices) in groups.into_iter().filter(|(enabled, _)| *enabled) {
             for index in indices {
@@ -207,11 +196,7 @@ impl LineDiscipline {
     /// Whether a byte can be taken.
     fn make_room(&mut self) -> bool {
         // PARMRK can make two bytes of one; the last place is for the end of a line.
-        let needed = if self.settings.input(linux::PARMRK) {
-            3
-        } else {
-            2
-        };
+        let needed = if self.settings.input(linux::PARMRK) { 3 } else { 2 };
         if self.input.length() + needed <= input::CAPACITY {
             return true;
         }
@@ -414,10 +399,7 @@ impl LineDiscipline {
             self.input.truncate(self.input.line_start());
             if self.echoes() {
                 self.finish_erasing();
-                self.stage.echo(
-                    self.settings.control_character(linux::VKILL),
-                    &self.settings,
-                );
+                self.stage.echo(self.settings.control_character(linux::VKILL), &self.settings);
                 if self.settings.local(linux::ECHOK) {
                     self.stage.echo_raw(b'\n', &self.settings);
                 }
@@ -433,8 +415,7 @@ impl LineDiscipline {
                 break;
             }
             if erasure == Erasure::Word {
-                let is_word =
-                    first.is_ascii_alphanumeric() || first == b'_' || is_latin_letter(first);
+                let is_word = first.is_ascii_alphanumeric() || first == b'_' || is_latin_letter(first);
                 if in_word && !is_word {
                     break;
                 }
@@ -458,9 +439,7 @@ impl LineDiscipline {
     /// Where the last character of the line begins.
     fn last_character(&self) -> usize {
         let mut position = self.input.head() - 1;
-        while position > self.input.line_start()
-            && is_continuation(self.input.at(position), &self.settings)
-        {
+        while position > self.input.line_start() && is_continuation(self.input.at(position), &self.settings) {
             position -= 1;
         }
         position
@@ -485,8 +464,7 @@ impl LineDiscipline {
                 self.stage.move_back();
             }
         } else if erasure == Erasure::Character && !settings.local(linux::ECHOE) {
-            self.stage
-                .echo(settings.control_character(linux::VERASE), &settings);
+            self.stage.echo(settings.control_character(linux::VERASE), &settings);
         } else if first == b'\t' {
             self.erase_tab(start);
         } else {
@@ -509,11 +487,7 @@ impl LineDiscipline {
                 return self.stage.erase_tab(columns, true);
             }
             if byte.is_ascii_control() {
-                columns += if self.settings.local(linux::ECHOCTL) {
-                    2
-                } else {
-                    0
-                };
+                columns += if self.settings.local(linux::ECHOCTL) { 2 } else { 0 };
             } else if !is_continuation(byte, &self.settings) {
                 columns += 1;
             }
@@ -524,11 +498,7 @@ impl LineDiscipline {
     /// Whether a read gives something now (an end of file included).
     #[inline]
     pub fn is_readable(&self) -> bool {
-        if self.is_canonical() {
-            self.input.line_length() > 0
-        } else {
-            self.input.length() > 0
-        }
+        if self.is_canonical() { self.input.line_length() > 0 } else { self.input.length() > 0 }
     }
 
     /// Whether `poll` says so: without a timer, only when as many bytes are there as a read waits for.
@@ -552,20 +522,12 @@ impl LineDiscipline {
         if !self.is_readable() {
             return Err(Error::WouldBlock);
         }
-        Ok(if self.is_canonical() {
-            self.input.read_line(sink)
-        } else {
-            self.input.read_bytes(sink)
-        })
+        Ok(if self.is_canonical() { self.input.read_line(sink) } else { self.input.read_bytes(sink) })
     }
 
     /// How many bytes `FIONREAD` tells.
     pub fn readable_length(&self) -> usize {
-        if self.is_canonical() {
-            self.input.readable_in_lines()
-        } else {
-            self.input.length()
-        }
+        if self.is_canonical() { self.input.readable_in_lines() } else { self.input.length() }
     }
 
     /// Processes a program's output as far as there is room; returns how many of its bytes were taken.
@@ -584,11 +546,7 @@ impl LineDiscipline {
             self.stage.write(&chunk[..count], &self.settings);
         }
         let count = before - source.remaining();
-        if count == 0 && before > 0 {
-            Err(Error::WouldBlock)
-        } else {
-            Ok(count)
-        }
+        if count == 0 && before > 0 { Err(Error::WouldBlock) } else { Ok(count) }
     }
 
     /// Whether a write finds room.

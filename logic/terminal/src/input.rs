@@ -167,8 +167,7 @@ impl InputBuffer {
 
     /// An end of file right behind bytes that filled the reader's buffer belongs to that read.
     fn skip_end_of_file(&mut self) {
-        let next_is_end =
-            self.tail != self.line_head && self.is_marked(self.tail) && self.at(self.tail) == 0;
+        let next_is_end = self.tail != self.line_head && self.is_marked(self.tail) && self.at(self.tail) == 0;
         if next_is_end && !self.pushed {
             self.unmark(self.tail);
             self.tail += 1;
@@ -185,8 +184,7 @@ impl InputBuffer {
 
     /// How many bytes a read in line mode could give in all: marks of ends of file are not counted (`FIONREAD`).
     pub fn readable_in_lines(&self) -> usize {
-        let marks =
-            (self.tail..self.line_head).filter(|at| self.is_marked(*at) && self.at(*at) == 0);
+        let marks = (self.tail..self.line_head).filter(|at| self.is_marked(*at) && self.at(*at) == 0);
         self.line_length() - marks.count()
     }
 }

@@ -62,13 +62,7 @@ impl Default for Stage {
 impl Stage {
     /// Nothing waits; the cursor is in column 0.
     pub fn new() -> Self {
-        Self {
-            bytes: Box::new([0; CAPACITY]),
-            taken: 0,
-            put: 0,
-            column: 0,
-            line_column: 0,
-        }
+        Self { bytes: Box::new([0; CAPACITY]), taken: 0, put: 0, column: 0, line_column: 0 }
     }
 
     /// How many bytes wait for the device.
@@ -199,11 +193,7 @@ impl Stage {
 
     /// Echoes a byte as it is, but for output processing.
     pub(crate) fn echo_raw(&mut self, byte: u8, settings: &Termios) {
-        if settings.output(linux::OPOST) {
-            self.put_processed(byte, settings)
-        } else {
-            self.put_byte(byte)
-        }
+        if settings.output(linux::OPOST) { self.put_processed(byte, settings) } else { self.put_byte(byte) }
     }
 
     /// Echoes a byte that was typed: control characters as `^X` when so set.
@@ -227,11 +217,7 @@ impl Stage {
     /// Moves the cursor back over a tab. Before the tab stood `columns` columns, counted from the start of the typed line
     /// or, `after_tab`, from the end of another tab.
     pub(crate) fn erase_tab(&mut self, columns: usize, after_tab: bool) {
-        let columns = if after_tab {
-            columns
-        } else {
-            columns + self.line_column
-        };
+        let columns = if after_tab { columns } else { columns + self.line_column };
         for _ in 0..TAB - columns % TAB {
             self.put_byte(0x08);
             self.column = self.column.saturating_sub(1);

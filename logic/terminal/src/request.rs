@@ -80,9 +80,7 @@ impl Request {
             ioctl::TCSETSF => Request::SetSettings(Layout::Termios, When::AfterOutputFlushingInput),
             ioctl::TCSETS2 => Request::SetSettings(Layout::Termios2, When::Now),
             ioctl::TCSETSW2 => Request::SetSettings(Layout::Termios2, When::AfterOutput),
-            ioctl::TCSETSF2 => {
-                Request::SetSettings(Layout::Termios2, When::AfterOutputFlushingInput)
-            }
+            ioctl::TCSETSF2 => Request::SetSettings(Layout::Termios2, When::AfterOutputFlushingInput),
             ioctl::TIOCGWINSZ => Request::GetWindowSize,
             ioctl::TIOCSWINSZ => Request::SetWindowSize,
             ioctl::TIOCGPGRP => Request::GetForeground,
@@ -176,11 +174,7 @@ pub struct Reply {
 impl Reply {
     /// Nothing to be written.
     pub const fn nothing() -> Reply {
-        Reply {
-            data: [0; TERMIOS2_SIZE],
-            length: 0,
-            follow_up: FollowUp::None,
-        }
+        Reply { data: [0; TERMIOS2_SIZE], length: 0, follow_up: FollowUp::None }
     }
 
     pub(crate) fn with_bytes(bytes: &[u8]) -> Reply {
@@ -195,10 +189,7 @@ impl Reply {
     }
 
     pub(crate) const fn then(follow_up: FollowUp) -> Reply {
-        Reply {
-            follow_up,
-            ..Reply::nothing()
-        }
+        Reply { follow_up, ..Reply::nothing() }
     }
 
     /// What is to be written to the argument's address.
@@ -232,14 +223,8 @@ mod tests {
 
     #[test]
     fn numbers_are_linux_s() {
-        assert_eq!(
-            Request::decode(0x5401),
-            Some(Request::GetSettings(Layout::Termios))
-        );
-        assert_eq!(
-            Request::decode(0x802c_542a),
-            Some(Request::GetSettings(Layout::Termios2))
-        );
+        assert_eq!(Request::decode(0x5401), Some(Request::GetSettings(Layout::Termios)));
+        assert_eq!(Request::decode(0x802c_542a), Some(Request::GetSettings(Layout::Termios2)));
         let flush = Request::SetSettings(Layout::Termios, When::AfterOutputFlushingInput);
         assert_eq!(Request::decode(0x5404), Some(flush));
         assert!(flush.waits_for_output() && flush.changes_terminal());

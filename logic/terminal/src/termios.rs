@@ -37,9 +37,9 @@ pub struct Termios {
 
 /// Speeds in the order of their codes: 0 to 15, then `CBAUDEX` and 1 to 15.
 const SPEEDS: [u32; 31] = [
-    0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19_200, 38_400, 57_600,
-    115_200, 230_400, 460_800, 500_000, 576_000, 921_600, 1_000_000, 1_152_000, 1_500_000,
-    2_000_000, 2_500_000, 3_000_000, 3_500_000, 4_000_000,
+    0, 50, 75, 110, 134, 150, 200, 300, 600, 1200, 1800, 2400, 4800, 9600, 19_200, 38_400, 57_600, 115_200,
+    230_400, 460_800, 500_000, 576_000, 921_600, 1_000_000, 1_152_000, 1_500_000, 2_000_000, 2_500_000,
+    3_000_000, 3_500_000, 4_000_000,
 ];
 /// The bit that starts the second row of speeds; alone it means "as `c_ospeed` says" (`BOTHER`).
 const EXTENDED_SPEED: u32 = 0o10000;
@@ -119,12 +119,7 @@ impl Termios {
     /// As `struct termios2`; its first [`TERMIOS_SIZE`] bytes are `struct termios`.
     pub fn to_bytes(&self) -> [u8; TERMIOS2_SIZE] {
         let mut bytes = [0; TERMIOS2_SIZE];
-        let flags = [
-            self.input_flags,
-            self.output_flags,
-            self.control_flags,
-            self.local_flags,
-        ];
+        let flags = [self.input_flags, self.output_flags, self.control_flags, self.local_flags];
         for (chunk, word) in bytes.chunks_exact_mut(4).zip(flags) {
             chunk.copy_from_slice(&word.to_le_bytes());
         }
@@ -168,9 +163,7 @@ impl Termios {
     pub fn with_termios2(&self, bytes: &[u8; TERMIOS2_SIZE]) -> Self {
         let mut flags = [0; TERMIOS_SIZE];
         flags.copy_from_slice(&bytes[..TERMIOS_SIZE]);
-        let word = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
+        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let mut settings = Self::from_flags(&flags);
         settings.set_speeds(word(36), word(40));
         settings
@@ -181,11 +174,8 @@ impl Termios {
         self.output_speed = speed(self.control_flags, output);
         let input_code = self.control_flags >> INPUT_SHIFT;
         // A code of 0 for the input means "as the output".
-        self.input_speed = if input_code & linux::CBAUD == 0 {
-            self.output_speed
-        } else {
-            speed(input_code, input)
-        };
+        self.input_speed =
+            if input_code & linux::CBAUD == 0 { self.output_speed } else { speed(input_code, input) };
     }
 }
 
@@ -218,12 +208,7 @@ mod tests {
     #[test]
     fn speeds_follow_the_code() {
         let mut settings = Termios::new();
-        for (code, expected) in [
-            (0o15, 9600),
-            (0o10001, 57_600),
-            (0o10002, 115_200),
-            (0o10017, 4_000_000),
-        ] {
+        for (code, expected) in [(0o15, 9600), (0o10001, 57_600), (0o10002, 115_200), (0o10017, 4_000_000)] {
             settings.control_flags = code;
             let bytes = settings.to_bytes();
             let seen = settings.with_termios2(&bytes);

@@ -61,13 +61,7 @@ fn read(discipline: &mut LineDiscipline, length: usize) -> Result<Vec<u8>, Error
     Ok(bytes)
 }
 
-type Case = (
-    &'static str,
-    Settings,
-    &'static [u8],
-    &'static [u8],
-    &'static [&'static [u8]],
-);
+type Case = (&'static str, Settings, &'static [u8], &'static [u8], &'static [&'static [u8]]);
 
 fn cases() -> Vec<Case> {
     std::vec![
@@ -377,23 +371,11 @@ fn typing_is_echoed_and_read_as_on_linux() {
             type_bytes(&mut discipline, &[*byte]);
             screen.extend(shown(&mut discipline));
         }
-        assert_eq!(
-            screen.escape_ascii().to_string(),
-            echoed.escape_ascii().to_string(),
-            "echo: {name}"
-        );
+        assert_eq!(screen.escape_ascii().to_string(), echoed.escape_ascii().to_string(), "echo: {name}");
         for expected in reads {
-            assert_eq!(
-                read(&mut discipline, 100).as_deref(),
-                Ok(*expected),
-                "read: {name}"
-            );
+            assert_eq!(read(&mut discipline, 100).as_deref(), Ok(*expected), "read: {name}");
         }
-        assert_eq!(
-            read(&mut discipline, 100),
-            Err(Error::WouldBlock),
-            "end: {name}"
-        );
+        assert_eq!(read(&mut discipline, 100), Err(Error::WouldBlock), "end: {name}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! From a number to a call.
 
 use super::{
-    copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names, poll, resources,
-    signal, status, system, time, unimplemented,
+    copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names, poll,
+    resources, signal, status, system, time, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;

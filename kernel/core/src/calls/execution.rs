@@ -43,7 +43,11 @@ pub async fn clone3(caller: &mut Caller, address: usize, size: usize) -> Result<
     fork::clone(caller, &request).await.map(|id| id as usize)
 }
 
-async fn read_clone_arguments(caller: &Caller, address: VirtualAddress, size: usize) -> Result<fork::Request> {
+async fn read_clone_arguments(
+    caller: &Caller,
+    address: VirtualAddress,
+    size: usize,
+) -> Result<fork::Request> {
     let mut words = [0u64; CLONE_WORDS];
     let known = size.min(size_of_val(&words));
     caller.space.read_bytes(address, &mut zerocopy::IntoBytes::as_mut_bytes(&mut words)[..known]).await?;
@@ -54,8 +58,19 @@ async fn read_clone_arguments(caller: &Caller, address: VirtualAddress, size: us
         }
         at += 1;
     }
-    let [flags, descriptor, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup] =
-        words;
+    let [
+        flags,
+        descriptor,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        cgroup,
+    ] = words;
     let _ = (descriptor, cgroup);
     if (set_tid == 0) != (set_tid_size == 0) || set_tid_size != 0 {
         // Chosen ids are for restoring processes, which is not done here.
@@ -64,7 +79,9 @@ async fn read_clone_arguments(caller: &Caller, address: VirtualAddress, size: us
     if exit_signal > 64 || flags & u64::from(number::CSIGNAL) != 0 {
         return Err(Error::InvalidArgument);
     }
-    let flags = Flags::from_bits(flags).filter(|flags| !flags.contains(Flags::DETACHED)).ok_or(Error::InvalidArgument)?;
+    let flags = Flags::from_bits(flags)
+        .filter(|flags| !flags.contains(Flags::DETACHED))
+        .ok_or(Error::InvalidArgument)?;
     if flags.intersects(Flags::THREAD | Flags::SIBLING) && exit_signal != 0 {
         return Err(Error::InvalidArgument);
     }
@@ -148,7 +165,8 @@ async fn read_strings(
         }
         let text = caller.space.read_c_string(VirtualAddress::new(pointer), STRING_MAX).await;
         // A string without an end in sight is too long, and no name.
-        let text = text.map_err(|error| if error == Error::NameTooLong { Error::ArgumentListTooLong } else { error })?;
+        let text = text
+            .map_err(|error| if error == Error::NameTooLong { Error::ArgumentListTooLong } else { error })?;
         push(strings, text)?;
         if caller.thread.must_exit() {
             return Err(Error::Interrupted);
@@ -225,7 +243,13 @@ fn own_group(caller: &Caller) -> u32 {
 }
 
 /// `wait4`
-pub async fn wait4(caller: &Caller, process: usize, status: usize, options: usize, usage: usize) -> Result<usize> {
+pub async fn wait4(
+    caller: &Caller,
+    process: usize,
+    status: usize,
+    options: usize,
+    usage: usize,
+) -> Result<usize> {
     let options = Options::for_wait4(options as u32)?;
     let target = Target::for_wait4(process as u32 as i32, own_group(caller))?;
     let request = wait::Request { target, options, thread: caller.thread.id() };

@@ -133,7 +133,8 @@ impl WordOperation {
             comparison: word >> 24 & 0xf,
             comparand: (word << 20) as i32 >> 20,
         };
-        let known = decoded.operation <= number::FUTEX_OP_XOR && decoded.comparison <= number::FUTEX_OP_CMP_GE;
+        let known =
+            decoded.operation <= number::FUTEX_OP_XOR && decoded.comparison <= number::FUTEX_OP_CMP_GE;
         if known { Ok(decoded) } else { Err(Error::NotImplemented) }
     }
 

@@ -85,12 +85,14 @@ pub async fn setgid(caller: &Caller, id: usize) -> Result<usize> {
 
 /// `setreuid`
 pub async fn setreuid(caller: &Caller, real: usize, effective: usize) -> Result<usize> {
-    change(caller, |credentials| credentials.set_real_effective_user(real as u32, effective as u32)).map(|()| 0)
+    change(caller, |credentials| credentials.set_real_effective_user(real as u32, effective as u32))
+        .map(|()| 0)
 }
 
 /// `setregid`
 pub async fn setregid(caller: &Caller, real: usize, effective: usize) -> Result<usize> {
-    change(caller, |credentials| credentials.set_real_effective_group(real as u32, effective as u32)).map(|()| 0)
+    change(caller, |credentials| credentials.set_real_effective_group(real as u32, effective as u32))
+        .map(|()| 0)
 }
 
 /// `setresuid`
@@ -283,7 +285,9 @@ pub async fn prctl(caller: &Caller, arguments: [usize; 5]) -> Result<usize> {
             process.death_signal.store(value as u32, Ordering::Relaxed);
             Ok(0)
         }
-        option::PR_GET_PDEATHSIG => write_word(caller, value, process.death_signal.load(Ordering::Relaxed)).await,
+        option::PR_GET_PDEATHSIG => {
+            write_word(caller, value, process.death_signal.load(Ordering::Relaxed)).await
+        }
         option::PR_GET_DUMPABLE => Ok(process.has(traits::DUMPABLE).into()),
         option::PR_SET_DUMPABLE if value <= 1 => {
             process.set_trait(traits::DUMPABLE, value == 1);
@@ -298,15 +302,22 @@ pub async fn prctl(caller: &Caller, arguments: [usize; 5]) -> Result<usize> {
             process.set_trait(traits::SUBREAPER, value != 0);
             Ok(0)
         }
-        option::PR_GET_CHILD_SUBREAPER => write_word(caller, value, process.has(traits::SUBREAPER).into()).await,
+        option::PR_GET_CHILD_SUBREAPER => {
+            write_word(caller, value, process.has(traits::SUBREAPER).into()).await
+        }
         option::PR_SET_NO_NEW_PRIVS if value == 1 && unused => {
             process.set_trait(traits::NO_NEW_PRIVILEGES, true);
             Ok(0)
         }
-        option::PR_GET_NO_NEW_PRIVS if value == 0 && unused => Ok(process.has(traits::NO_NEW_PRIVILEGES).into()),
+        option::PR_GET_NO_NEW_PRIVS if value == 0 && unused => {
+            Ok(process.has(traits::NO_NEW_PRIVILEGES).into())
+        }
         option::PR_CAPBSET_READ if value < 64 && ALL_CAPABILITIES >> value & 1 == 1 => Ok(1),
         // What never is otherwise: exact timing, no filter of system calls, no secure bits, no capabilities kept.
-        option::PR_GET_TIMING | option::PR_GET_SECCOMP | option::PR_GET_SECUREBITS | option::PR_GET_KEEPCAPS => Ok(0),
+        option::PR_GET_TIMING
+        | option::PR_GET_SECCOMP
+        | option::PR_GET_SECUREBITS
+        | option::PR_GET_KEEPCAPS => Ok(0),
         option::PR_SET_TIMING | option::PR_SET_KEEPCAPS if value == 0 => Ok(0),
         _ => Err(Error::InvalidArgument),
     }

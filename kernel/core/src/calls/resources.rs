@@ -23,7 +23,9 @@ const NS_PER_TICK: u64 = 1_000_000_000 / CLOCK_TICKS;
 fn process_named(caller: &Caller, id: usize) -> Result<Arc<Process>> {
     match id as u32 {
         0 => Ok(caller.process().clone()),
-        id => process::find(id).or_else(|| process::find_thread(id).map(|thread| thread.process.clone())).ok_or(Error::NoSuchProcess),
+        id => process::find(id)
+            .or_else(|| process::find_thread(id).map(|thread| thread.process.clone()))
+            .ok_or(Error::NoSuchProcess),
     }
 }
 
@@ -62,7 +64,12 @@ pub async fn prlimit64(caller: &Caller, arguments: [usize; 4]) -> Result<usize> 
 }
 
 /// Sets a limit, if there is one to set; returns the former one.
-async fn change_limit(caller: &Caller, target: &Process, resource: usize, limit: Option<Limit>) -> Result<Limit> {
+async fn change_limit(
+    caller: &Caller,
+    target: &Process,
+    resource: usize,
+    limit: Option<Limit>,
+) -> Result<Limit> {
     let resource = Resource::new(resource as u32)?;
     let raising = match caller.process().identity().credentials.has(Capability::Resource) {
         true => Raising::Allowed,
@@ -297,7 +304,10 @@ async fn set_policy(caller: &Caller, id: usize, policy: Option<usize>, address: 
     let priority = caller.space.read_object::<i32>(VirtualAddress::new(address)).await?;
     let thread = scheduled_thread(caller, id)?;
     let policy = policy.unwrap_or(thread.policy().0 as usize);
-    if policy & RESET_ON_FORK != 0 || policy as u32 == number::SCHED_DEADLINE || !policy_range(policy)?.contains(&priority) {
+    if policy & RESET_ON_FORK != 0
+        || policy as u32 == number::SCHED_DEADLINE
+        || !policy_range(policy)?.contains(&priority)
+    {
         return Err(Error::InvalidArgument);
     }
     may_be_nice(caller, &thread, i32::MAX)?;

@@ -30,7 +30,13 @@ async fn read_set(caller: &Caller, address: usize) -> Result<SignalSet> {
 }
 
 /// `rt_sigaction`
-pub async fn rt_sigaction(caller: &Caller, signal: usize, new: usize, old: usize, size: usize) -> Result<usize> {
+pub async fn rt_sigaction(
+    caller: &Caller,
+    signal: usize,
+    new: usize,
+    old: usize,
+    size: usize,
+) -> Result<usize> {
     check_set_size(size)?;
     let mut bytes = [0; SigAction::SIZE];
     let action = match new {
@@ -65,7 +71,13 @@ fn arrange(process: &Process, signal: Signal, action: Option<SigAction>) -> Resu
 }
 
 /// `rt_sigprocmask`
-pub async fn rt_sigprocmask(caller: &Caller, how: usize, new: usize, old: usize, size: usize) -> Result<usize> {
+pub async fn rt_sigprocmask(
+    caller: &Caller,
+    how: usize,
+    new: usize,
+    old: usize,
+    size: usize,
+) -> Result<usize> {
     check_set_size(size)?;
     let former = caller.thread.signals.lock().mask;
     if new != 0 {
@@ -115,7 +127,8 @@ pub async fn rt_sigtimedwait(caller: &mut Caller, arguments: [usize; 4]) -> Resu
     let deadline_ns = match timeout {
         0 => None,
         _ => {
-            let [seconds, nanoseconds] = caller.space.read_object::<[u64; 2]>(VirtualAddress::new(timeout)).await?;
+            let [seconds, nanoseconds] =
+                caller.space.read_object::<[u64; 2]>(VirtualAddress::new(timeout)).await?;
             if seconds > i64::MAX as u64 || nanoseconds >= SECOND_NS {
                 return Err(Error::InvalidArgument);
             }
@@ -188,7 +201,12 @@ fn signal_or_question(number: usize) -> Result<Option<Signal>> {
 ///
 /// # Errors
 /// `NotPermitted`.
-fn check_permission(table: &process::Table, caller: &Caller, target: &Process, signal: Option<Signal>) -> Result<()> {
+fn check_permission(
+    table: &process::Table,
+    caller: &Caller,
+    target: &Process,
+    signal: Option<Signal>,
+) -> Result<()> {
     let own = caller.process();
     if own.id == target.id {
         return Ok(());
@@ -252,7 +270,8 @@ fn kill_group(table: &process::Table, caller: &Caller, group: u32, signal: usize
 /// To everybody but process 1 and the caller.
 fn kill_all(table: &process::Table, caller: &Caller, signal: usize) -> Result<usize> {
     let mut outcome = Err(Error::NoSuchProcess);
-    for target in table.processes.values().filter(|target| target.id > 1 && target.id != caller.process().id) {
+    for target in table.processes.values().filter(|target| target.id > 1 && target.id != caller.process().id)
+    {
         // Those whom the caller may not signal do not make it fail.
         match kill_one(table, caller, target, signal) {
             Err(Error::NotPermitted) if outcome == Err(Error::NoSuchProcess) => outcome = Ok(0),

@@ -39,7 +39,13 @@ impl AddressSpace {
             self.flush(0..end);
         }
         result?;
-        let layout = Layout { areas, limits: layout.limits, bases: layout.bases, heap: layout.heap.clone(), lock_future: None };
+        let layout = Layout {
+            areas,
+            limits: layout.limits,
+            bases: layout.bases,
+            heap: layout.heap.clone(),
+            lock_future: None,
+        };
         Ok(Arc::new(Self::assemble(self.environment, layout, tables)))
     }
 

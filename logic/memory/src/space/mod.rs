@@ -102,7 +102,13 @@ impl AddressSpace {
     /// # Errors
     /// `OutOfMemory`
     pub fn new(environment: &'static Environment, limits: Limits, bases: Bases) -> Result<Arc<Self>> {
-        let layout = Layout { areas: Areas::default(), limits, bases, heap: bases.heap..bases.heap, lock_future: None };
+        let layout = Layout {
+            areas: Areas::default(),
+            limits,
+            bases,
+            heap: bases.heap..bases.heap,
+            lock_future: None,
+        };
         let tables = PageTable::new(Some(environment.kernel_root))?;
         Ok(Arc::new(Self::assemble(environment, layout, tables)))
     }

@@ -214,5 +214,13 @@ fn describe(area: &Area) -> MappingInfo {
         Backing::Anonymous => {}
     }
     let range = area.start..area.end;
-    MappingInfo { range, protection: area.protection, sharing: area.sharing, offset, identity, name, attributes: area.attributes }
+    MappingInfo {
+        range,
+        protection: area.protection,
+        sharing: area.sharing,
+        offset,
+        identity,
+        name,
+        attributes: area.attributes,
+    }
 }

@@ -306,7 +306,10 @@ impl AddressSpace {
             (Backing::Object { object, offset }, Sharing::Shared) => {
                 let offset = offset + (address.value() - area.start) as u64;
                 match object.identity() {
-                    (0, 0) => FutexKey::Shared { object: alloc::sync::Arc::as_ptr(object).cast::<()>().addr(), offset },
+                    (0, 0) => FutexKey::Shared {
+                        object: alloc::sync::Arc::as_ptr(object).cast::<()>().addr(),
+                        offset,
+                    },
                     identity => FutexKey::File { identity, offset },
                 }
             }
