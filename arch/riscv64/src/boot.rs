@@ -122,7 +122,10 @@ unsafe extern "C" fn _start() -> ! {
         // entry has been written: it stops again, and is asked once more (`start_harts`).
         "lla t0, {claimed}",
         "li t1, 1",
+        ".option push",
+        ".option arch, +a",
         "amoswap.w.aqrl t1, t1, (t0)",
+        ".option pop",
         "beqz t1, 9f",
         "8: li a7, 0x48534d",
         "li a6, 1",

@@ -395,7 +395,7 @@ fn table_moves_waiters_to_another_key() {
 fn table_tells_who_leaves_whether_it_was_woken() {
     let table = Table::new();
     let mut waiter = Box::pin(TableWaiter::new(&table));
-    let mut poll = |waiter: Pin<&mut TableWaiter<'_, Number, 4>>| {
+    let poll = |waiter: Pin<&mut TableWaiter<'_, Number, 4>>| {
         let mut wait = Scripted::new(waiter.wait(Number(1), 1, || Ok::<_, ()>(())));
         wait.poll().is_pending()
     };

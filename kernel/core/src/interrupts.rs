@@ -38,6 +38,7 @@ struct Device {
     rearm: Option<aplic::Rearm>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one, in a static")]
 enum Controller {
     Messages { aplic: Option<SpinLock<Aplic>>, doorbells: [Option<Doorbell>; MAX_HARTS] },
     Wires { plic: SpinLock<Plic>, ports: [Option<plic::Port>; MAX_HARTS] },

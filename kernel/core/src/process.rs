@@ -278,8 +278,7 @@ impl Process {
     /// Where names start for it now.
     pub fn place(&self) -> Place {
         let shared = self.place.lock().clone();
-        let place = shared.lock().clone();
-        place
+        Place::clone(&shared.lock())
     }
 
     /// The address space, unless the process has ended.

@@ -41,6 +41,12 @@ pub struct Record {
     pub length: usize,
 }
 
+impl<const SIZE: usize> Default for Records<SIZE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<const SIZE: usize> Records<SIZE> {
     /// No records.
     pub const fn new() -> Self {
