@@ -69,10 +69,6 @@ const ISOLATED_1: Matrix = Matrix { realms: &[Realm::Isolated], smp: &[1], machi
 const DIRECT_1: Matrix = Matrix { realms: &[Realm::Direct], smp: &[1], machines: &[Variant::Full] };
 const ISOLATED_2: Matrix = Matrix { realms: &[Realm::Isolated], smp: &[2], machines: &[Variant::Full] };
 
-/// More harts than this host may have cores.
-const FOUR_HARTS: Matrix =
-    Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[4], machines: &[Variant::Full] };
-
 /// Both realms, one hart to four.
 const MANY_HARTS: Matrix =
     Matrix { realms: &[Realm::Direct, Realm::Isolated], smp: &[1, 2, 4], machines: &[Variant::Full] };
@@ -136,9 +132,6 @@ pub const SUITES: &[Suite] = &[
     guest("fork-bomb", &["/bin/fork-bomb"], ISOLATED_1, 120),
     guest("memory-hog", &["/bin/memory-hog"], DIRECT_1, 300),
     guest("memory-hog", &["/bin/memory-hog"], ISOLATED_2, 300),
-    guest("process-churn", &["/bin/process-churn"], DIRECT_1, 300),
-    guest("process-churn", &["/bin/process-churn"], ISOLATED_2, 300),
-    guest("process-churn", &["/bin/process-churn"], FOUR_HARTS, 300),
     scenario("initramfs", scenarios::initramfs, DIRECT_1, 120),
     scenario("initramfs", scenarios::initramfs, ISOLATED_2, 120),
     scenario("initramfs", scenarios::initramfs, POORER_1, 120),
