@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod address;
 pub mod bytes;
+pub mod future;
 pub mod hal;
 pub mod operation;
 pub mod sync;

@@ -28,7 +28,8 @@ use base::hal::{PreemptGuard, now_ns};
 use base::sync::atomic::{AtomicUsize, Ordering};
 use base::task::{Outcome, Priority, Runnable, Started, SuspendedPoll, Task, TaskPointer, TaskRef};
 use core::future::poll_fn;
-use core::task::Poll;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use sched::decision::{HartView, choose_target, choose_victim, should_preempt, time_slice_needed};
 
 /// How long a coroutine runs while an equally important one waits.
@@ -37,16 +38,32 @@ pub const TIME_SLICE_NS: u64 = 5_000_000;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts a coroutine for as long as its future lives.
-struct Counted;
+struct Counter;
 
-impl Counted {
+/// A future that is counted. (An `async` block around it would have room for it twice.)
+struct Counted<F> {
+    future: F,
+    _counter: Counter,
+}
+
+impl<F: Future> Future for Counted<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        // SAFETY: the future is pinned with the whole.
+        unsafe { self.map_unchecked_mut(|counted| &mut counted.future) }.poll(context)
+    }
+}
+
+impl Counter {
     fn new() -> Self {
         LIVE.fetch_add(1, Ordering::Relaxed);
         Self
     }
 }
 
-impl Drop for Counted {
+impl Drop for Counter {
     fn drop(&mut self) {
         LIVE.fetch_sub(1, Ordering::Relaxed);
     }
@@ -65,12 +82,7 @@ pub fn prepare(
     priority: Priority,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(Runnable, TaskRef)> {
-    let counted = Counted::new();
-    let future = async move {
-        let _counted = counted;
-        future.await;
-    };
-    Task::try_new(future, priority, schedule)
+    Task::try_new(Counted { future, _counter: Counter::new() }, priority, schedule)
 }
 
 /// Starts a coroutine.
@@ -356,6 +368,7 @@ fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
     // Without a free stack it goes on; the hart looks again at the next interrupt.
     let Some(stack) = stacks::take() else { return };
     hart.counters.preemptions.fetch_add(1, Ordering::Relaxed);
+    let (set_aside_ns, left_ns) = (hart.local.set_aside_ns.get(), now_ns());
     leave_hart(hart);
     hart.local.in_interrupt.set(false);
     let mut preempted = Preempted { task, stack_pointer: 0, position };
@@ -365,6 +378,8 @@ fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
     // `after_preemption`, on the new stack.
     let left = unsafe { arch::stack::suspend_and_start(saved, stack.value(), argument, after_preemption) };
     stacks::put(stacks::StackTop::containing(left));
+    let away_ns = now_ns() - left_ns;
+    hart::current().local.set_aside_ns.set(set_aside_ns + away_ns);
 }
 
 /// On the new stack, with nothing running on the old one: queues the preempted coroutine, and takes the best one.

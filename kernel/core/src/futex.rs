@@ -73,8 +73,8 @@ enum Refused {
 pub struct Wait {
     /// Where the word is.
     pub address: usize,
-    /// Which futex that is.
-    pub key: Key,
+    /// Who uses it.
+    pub scope: Scope,
     /// What the word must be.
     pub expected: u32,
     /// A waker must have one of these bits.
@@ -86,8 +86,9 @@ pub struct Wait {
 /// Waits until somebody wakes the futex.
 ///
 /// # Errors
-/// `WouldBlock`: the word is another. `TimedOut`, `Interrupted`, `BadAddress`.
-pub async fn wait(caller: &Caller, wait: &Wait) -> Result<()> {
+/// `WouldBlock`: the word is another. `TimedOut`, `Interrupted`, `InvalidArgument`, `BadAddress`.
+pub async fn wait(caller: &Caller, wait: Wait) -> Result<()> {
+    let key = key(&caller.space, wait.address, wait.scope).await?;
     let place = VirtualAddress::new(wait.address);
     let mut waiter = pin!(TableWaiter::new(&FUTEXES));
     loop {
@@ -96,7 +97,7 @@ pub async fn wait(caller: &Caller, wait: &Wait) -> Result<()> {
             Some(_) => Err(Refused::Changed),
             None => Err(Refused::NotPresent),
         };
-        let waiting = waiter.as_mut().wait(wait.key, wait.bits, check);
+        let waiting = waiter.as_mut().wait(key, wait.bits, check);
         let outcome = caller.interruptible_until(waiting, wait.deadline_ns).await;
         // A wake-up that was spent on this thread counts, whatever else happened meanwhile.
         if waiter.as_mut().leave() {
@@ -152,8 +153,8 @@ pub async fn thread_leaves(caller: &Caller) {
     use base::sync::atomic::Ordering;
     let head = caller.thread.robust_list.swap(0, Ordering::Relaxed);
     if head != 0 {
-        // A list that cannot be read ends where it cannot.
-        let _ = release_robust_list(caller, head).await;
+        // A list that cannot be read ends where it cannot. Boxed, as few threads that end have one.
+        let _ = alloc::boxed::Box::pin(release_robust_list(caller, head)).await;
     }
     let address = caller.thread.clear_child_tid.swap(0, Ordering::Relaxed);
     if address == 0 {

@@ -70,6 +70,8 @@ pub struct Local {
     pub active_space: Cell<Option<Arc<AddressSpace>>>,
     /// An address space whose last reference was this hart's, to be freed where interrupts may come.
     pub unneeded_space: Cell<Option<AddressSpace>>,
+    /// How long the coroutine that is polled here lay preempted since its poll began, for who charges CPU time.
+    pub set_aside_ns: Cell<u64>,
     /// Whose floating-point registers are in the hart: a thread's identity, to compare only.
     pub float_owner: Cell<usize>,
 }
@@ -149,6 +151,7 @@ impl Hart {
                 space: Cell::new(0),
                 active_space: Cell::new(None),
                 unneeded_space: Cell::new(None),
+                set_aside_ns: Cell::new(0),
                 float_owner: Cell::new(0),
             },
         }

@@ -10,6 +10,7 @@ pub mod calls;
 pub mod command_line;
 pub mod console;
 pub mod console_terminal;
+pub mod cpu_time;
 pub mod devices;
 pub mod dma;
 pub mod entropy;

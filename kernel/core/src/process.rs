@@ -382,8 +382,9 @@ pub async fn exit_thread(caller: Caller) {
         let mut table = TABLE.lock();
         let mut state = process.state.lock();
         state.threads.retain(|other| !Arc::ptr_eq(other, &thread));
-        state.usage.user_ns += thread.user_ns.load(Ordering::Relaxed);
-        state.usage.system_ns += thread.system_ns.load(Ordering::Relaxed);
+        let (user_ns, system_ns) = thread.times();
+        state.usage.user_ns += user_ns;
+        state.usage.system_ns += system_ns;
         process.identity.lock().user.remove_threads(1);
         table.threads.remove(&thread.id());
         if thread.id() != process.id {

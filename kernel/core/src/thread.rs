@@ -9,6 +9,7 @@
 //! interrupted, and if it waits, its coroutine is woken.
 
 use crate::calls::{self, CallState};
+use crate::cpu_time::{CpuTime, TrapSampler};
 use crate::process::{self, Process};
 use crate::{executor, hart, interrupts, signals, translation};
 use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalSet};
@@ -19,14 +20,14 @@ use arch_riscv64::cause::{Access as TrapAccess, Trap};
 use arch_riscv64::float::FloatState;
 use arch_riscv64::trap::{Entry, FloatStatus, Mode, UserContext, register};
 use base::address::VirtualAddress;
-use base::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use base::future::unless;
+use base::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::AtomicI32;
 use base::sync::{OnceCell, SpinLock};
 use base::task::{Priority, Runnable, TaskRef};
 use base::{Error, Result};
-use core::future::poll_fn;
-use core::pin::pin;
-use core::sync::atomic::AtomicI32;
-use core::task::Poll;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use memory::space::{Access, AddressSpace, FaultError};
 use vfs::FileTable;
 
@@ -50,10 +51,8 @@ pub struct Thread {
     pub clear_child_tid: AtomicUsize,
     /// The head of the robust-futex list, and its length as it was given.
     pub robust_list: AtomicUsize,
-    /// Nanoseconds in user mode and in system calls.
-    pub user_ns: AtomicU64,
-    /// Nanoseconds in the kernel on the thread's behalf.
-    pub system_ns: AtomicU64,
+    /// The CPU time that it used.
+    pub cpu_time: CpuTime,
     /// `nice`, -20 to 19.
     pub nice: AtomicI32,
     /// Scheduling policy (high half) and its parameter.
@@ -92,6 +91,7 @@ pub struct Caller {
     pub files: Arc<FileTable>,
     /// What the system call in progress leaves for the way back to user mode.
     pub call: CallState,
+    sampler: TrapSampler,
 }
 
 impl Thread {
@@ -106,8 +106,7 @@ impl Thread {
             signals: SpinLock::new(signals),
             clear_child_tid: AtomicUsize::new(0),
             robust_list: AtomicUsize::new(0),
-            user_ns: AtomicU64::new(0),
-            system_ns: AtomicU64::new(0),
+            cpu_time: CpuTime::new(),
             nice: AtomicI32::new(0),
             policy: AtomicU32::new(0),
             name: SpinLock::new(name),
@@ -163,7 +162,7 @@ impl Thread {
 
     /// Nanoseconds in user mode and in the kernel until now.
     pub fn times(&self) -> (u64, u64) {
-        (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed))
+        self.cpu_time.until_now()
     }
 
     /// The thread's coroutine, once it has started.
@@ -226,13 +225,9 @@ impl Thread {
 
 impl Caller {
     /// A caller for a thread that starts with these registers.
-    pub fn new(
-        thread: Arc<Thread>,
-        context: Box<UserContext>,
-        space: Arc<AddressSpace>,
-        files: Arc<FileTable>,
-    ) -> Self {
-        Self { thread, context, float: None, float_hart: u8::MAX, space, files, call: CallState::new() }
+    pub fn new(thread: Arc<Thread>, context: Box<UserContext>, space: Arc<AddressSpace>, files: Arc<FileTable>) -> Self {
+        let sampler = TrapSampler::new(thread.id());
+        Self { thread, context, float: None, float_hart: u8::MAX, space, files, call: CallState::new(), sampler }
     }
 
     /// The process.
@@ -248,40 +243,31 @@ impl Caller {
     ///
     /// # Errors
     /// `Interrupted`, when a signal is to be handled or the thread must end.
-    pub async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T> {
-        let mut future = pin!(future);
-        poll_fn(|context| {
-            if let Poll::Ready(value) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(value));
-            }
-            if signals::interrupts(&self.thread) {
-                Poll::Ready(Err(Error::Interrupted))
-            } else {
-                Poll::Pending
-            }
-        })
-        .await
+    pub fn interruptible<'a, F: Future + 'a>(
+        &'a self,
+        future: F,
+    ) -> impl Future<Output = Result<F::Output>> + use<'a, F> {
+        unless(future, |_| signals::interrupts(&self.thread).then_some(Error::Interrupted))
     }
 
     /// As [`Caller::interruptible`], at most until `deadline_ns` since boot (`None`: no limit).
     ///
     /// # Errors
     /// `Interrupted`; `TimedOut`.
-    pub async fn interruptible_until<T>(
-        &self,
-        future: impl Future<Output = T>,
+    pub fn interruptible_until<'a, F: Future + 'a>(
+        &'a self,
+        future: F,
         deadline_ns: Option<u64>,
-    ) -> Result<T> {
-        let Some(deadline_ns) = deadline_ns else { return self.interruptible(future).await };
-        let mut sleep = pin!(crate::time::sleep_until(deadline_ns));
-        let mut future = pin!(future);
-        let either = poll_fn(|context| {
-            if let Poll::Ready(value) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(value));
+    ) -> impl Future<Output = Result<F::Output>> + use<'a, F> {
+        let mut sleep = deadline_ns.map(crate::time::sleep_until);
+        unless(future, move |context| {
+            if let Some(sleep) = &mut sleep
+                && Pin::new(sleep).poll(context).is_ready()
+            {
+                return Some(Error::TimedOut);
             }
-            sleep.as_mut().poll(context).map(|()| Err(Error::TimedOut))
-        });
-        self.interruptible(either).await?
+            signals::interrupts(&self.thread).then_some(Error::Interrupted)
+        })
     }
 
     /// Keeps the floating-point registers, if the thread changed them since it was entered.
@@ -350,25 +336,68 @@ fn is_float_instruction(instruction: u32) -> bool {
     }
 }
 
-/// The life of a thread.
-async fn run(mut caller: Caller) {
+/// The life of a thread. (Not an `async fn`, in which the caller would have two places.)
+fn run(mut caller: Caller) -> impl Future<Output = ()> + Send {
+    let thread = caller.thread.clone();
+    let life = async move {
+        live(&mut caller).await;
+        process::exit_thread(caller).await;
+    };
+    Charged { life, thread }
+}
+
+/// A thread's life, each poll of which is charged to the thread.
+struct Charged<F> {
+    life: F,
+    thread: Arc<Thread>,
+}
+
+impl<F: Future<Output = ()>> Future for Charged<F> {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: the life is pinned with the whole; the thread never is.
+        let (life, thread) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.life), &this.thread)
+        };
+        thread.cpu_time.begin();
+        let result = life.poll(context);
+        thread.cpu_time.end();
+        result
+    }
+}
+
+/// What a thread's coroutine may take beside its header. With the header, the registers and what others see of the thread
+/// it comes to the 2 KiB that a blocked thread may cost.
+const LIFE_SIZE_MAX: usize = 1024 - size_of::<base::task::TaskHeader>();
+const _: () = assert!(size_of_result(run) <= LIFE_SIZE_MAX);
+const _: () = assert!(size_of::<Thread>() + 2 * size_of::<usize>() <= 256 && size_of::<UserContext>() <= 384);
+
+const fn size_of_result<A, R>(_: fn(A) -> R) -> usize {
+    size_of::<R>()
+}
+
+/// Enters user mode and serves what the thread traps for, until it must end.
+async fn live(caller: &mut Caller) {
     loop {
-        if caller.thread.attention() != 0 && signals::attend(&mut caller).await == signals::Attended::MustExit
-        {
+        if caller.thread.attention() != 0 && signals::attend(caller).await == signals::Attended::MustExit {
             break;
         }
-        let Some(entry) = enter(&mut caller) else {
+        let Some(entry) = enter(caller) else {
             executor::yield_now().await;
             continue;
         };
+        caller.sampler.begin(&caller.thread.cpu_time);
         match entry.trap {
-            Trap::SystemCall => calls::serve(&mut caller).await,
+            Trap::SystemCall => calls::serve(caller).await,
             Trap::Interrupt(_) => {}
-            Trap::PageFault(access) => page_fault(&mut caller, entry.value, access).await,
-            _ => other_trap(&mut caller, entry),
+            Trap::PageFault(access) => page_fault(caller, entry.value, access).await,
+            _ => other_trap(caller, entry),
         }
+        caller.sampler.end(&caller.thread.cpu_time);
     }
-    process::exit_thread(caller).await;
 }
 
 /// Runs the thread in user mode until it traps; handles the interrupt if it was one. `None`: something more important is

@@ -16,9 +16,9 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of an object of each class.
-const SIZES: [usize; CLASSES] = [16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048];
-const CLASSES: usize = 14;
+/// Bytes of an object of each class; 288 are a thread's registers.
+const SIZES: [usize; CLASSES] = [16, 32, 48, 64, 96, 128, 192, 256, 288, 384, 512, 768, 1024, 1536, 2048];
+const CLASSES: usize = 15;
 const LARGEST: usize = SIZES[CLASSES - 1];
 const GRANULE: usize = 16;
 

@@ -28,7 +28,9 @@ struct Allocator {
 
 impl Allocator {
     fn new(max: u32) -> Self {
-        Self { used: Vec::new(), last: 0, max }
+        // All of it at once (4 KiB by default): growing later would look like a leak to who counts.
+        let words = max.div_ceil(WORD_BITS) as usize;
+        Self { used: alloc::vec![0; words], last: 0, max }
     }
 
     /// The first free number in `[start, end)`. Looks at 64 numbers at a time.

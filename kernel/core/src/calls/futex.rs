@@ -5,6 +5,7 @@ use crate::thread::Caller;
 use crate::time;
 use ::process::signal::action::Interruption;
 use abi::linux::general as number;
+use alloc::boxed::Box;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
 use base::{Error, Result};
@@ -14,22 +15,59 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// `futex`: waiting, waking and requeueing. Those with priority inheritance are not here.
 #[inline]
 pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> {
-    let operation = arguments[1] as u32;
-    let scope = if operation & number::FUTEX_PRIVATE_FLAG == 0 { Scope::Shared } else { Scope::Private };
-    let by_realtime = operation & number::FUTEX_CLOCK_REALTIME != 0;
-    let command = operation & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
-    match command {
-        number::FUTEX_WAIT_BITSET => wait(caller, arguments, scope, arguments[5] as u32).await,
-        // The others know no clock but one.
-        _ if by_realtime => Err(Error::NotImplemented),
-        number::FUTEX_WAIT => wait(caller, arguments, scope, ANY).await,
-        number::FUTEX_WAKE => wake(caller, arguments, scope, ANY).await,
-        number::FUTEX_WAKE_BITSET => wake(caller, arguments, scope, arguments[5] as u32).await,
-        number::FUTEX_REQUEUE | number::FUTEX_CMP_REQUEUE => {
-            alloc::boxed::Box::pin(requeue(caller, arguments, scope, command)).await
+    let operation = Operation::decode(arguments)?;
+    let bits = operation.bits;
+    match operation.command {
+        _ if bits == 0 => Err(Error::InvalidArgument),
+        number::FUTEX_WAIT | number::FUTEX_WAIT_BITSET => {
+            let deadline_ns = deadline(caller, &operation, arguments[3]).await?;
+            let wanted =
+                Wait { address: arguments[0], scope: operation.scope, expected: arguments[2] as u32, bits, deadline_ns };
+            match futex::wait(caller, wanted).await {
+                Err(Error::Interrupted) => interrupted(caller, deadline_ns),
+                outcome => outcome.map(|()| 0),
+            }
         }
-        number::FUTEX_WAKE_OP => alloc::boxed::Box::pin(wake_op(caller, arguments, scope)).await,
-        _ => Err(Error::NotImplemented),
+        number::FUTEX_WAKE | number::FUTEX_WAKE_BITSET => {
+            let key = futex::key(&caller.space, arguments[0], operation.scope).await?;
+            Ok(futex::wake(&key, bits, wake_count(arguments[2])))
+        }
+        number::FUTEX_WAKE_OP => Box::pin(wake_op(caller, arguments, operation.scope)).await,
+        _ => Box::pin(requeue(caller, arguments, operation)).await,
+    }
+}
+
+/// What the second argument says, with the bits of the last where it has them.
+#[derive(Clone, Copy)]
+struct Operation {
+    command: u32,
+    scope: Scope,
+    by_realtime: bool,
+    bits: u32,
+}
+
+impl Operation {
+    fn decode(arguments: [usize; 6]) -> Result<Self> {
+        let word = arguments[1] as u32;
+        let command = word & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
+        let by_realtime = word & number::FUTEX_CLOCK_REALTIME != 0;
+        let known = match command {
+            number::FUTEX_WAIT_BITSET => true,
+            // The others know no clock but one.
+            _ if by_realtime => false,
+            number::FUTEX_WAIT | number::FUTEX_WAKE | number::FUTEX_WAKE_BITSET => true,
+            number::FUTEX_REQUEUE | number::FUTEX_CMP_REQUEUE | number::FUTEX_WAKE_OP => true,
+            _ => false,
+        };
+        if !known {
+            return Err(Error::NotImplemented);
+        }
+        let scope = if word & number::FUTEX_PRIVATE_FLAG == 0 { Scope::Shared } else { Scope::Private };
+        let bits = match command {
+            number::FUTEX_WAIT_BITSET | number::FUTEX_WAKE_BITSET => arguments[5] as u32,
+            _ => ANY,
+        };
+        Ok(Self { command, scope, by_realtime, bits })
     }
 }
 
@@ -38,16 +76,8 @@ fn wake_count(register: usize) -> usize {
     usize::try_from(register as u32 as i32).unwrap_or(1).max(1)
 }
 
-async fn wake(caller: &Caller, arguments: [usize; 6], scope: Scope, bits: u32) -> Result<usize> {
-    if bits == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    let key = futex::key(&caller.space, arguments[0], scope).await?;
-    Ok(futex::wake(&key, bits, wake_count(arguments[2])))
-}
-
 /// Until when to wait, in nanoseconds since boot: `FUTEX_WAIT` gives a duration, the other a moment of one of two clocks.
-async fn deadline(caller: &Caller, operation: u32, address: usize) -> Result<Option<u64>> {
+async fn deadline(caller: &Caller, operation: &Operation, address: usize) -> Result<Option<u64>> {
     if address == 0 {
         return Ok(None);
     }
@@ -56,48 +86,31 @@ async fn deadline(caller: &Caller, operation: u32, address: usize) -> Result<Opt
         return Err(Error::InvalidArgument);
     }
     let given = seconds.saturating_mul(SECOND_NS).saturating_add(nanoseconds);
-    let command = operation & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
-    Ok(Some(match command {
+    Ok(Some(match operation.command {
         number::FUTEX_WAIT => now_ns().saturating_add(given),
-        _ if operation & number::FUTEX_CLOCK_REALTIME == 0 => given,
+        _ if !operation.by_realtime => given,
         _ => now_ns().saturating_add(given.saturating_sub(time::realtime_ns().max(0) as u64)),
     }))
 }
 
-async fn wait(caller: &mut Caller, arguments: [usize; 6], scope: Scope, bits: u32) -> Result<usize> {
-    let [address, operation, expected, timeout, ..] = arguments;
-    let deadline_ns = deadline(caller, operation as u32, timeout).await?;
-    wait_until(caller, [address, expected], scope, bits, deadline_ns).await
-}
-
-async fn wait_until(
-    caller: &mut Caller,
-    [address, expected]: [usize; 2],
-    scope: Scope,
-    bits: u32,
-    deadline_ns: Option<u64>,
-) -> Result<usize> {
-    if bits == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    let key = futex::key(&caller.space, address, scope).await?;
-    let wanted = Wait { address, key, expected: expected as u32, bits, deadline_ns };
-    let outcome = futex::wait(caller, &wanted).await;
-    if let (Err(Error::Interrupted), Some(deadline_ns)) = (outcome, deadline_ns) {
+/// A wait with a time limit goes on with what is left of it.
+fn interrupted(caller: &mut Caller, deadline_ns: Option<u64>) -> Result<usize> {
+    if let Some(deadline_ns) = deadline_ns {
         caller.call.interruption = Interruption::Continued;
         caller.call.restart_deadline_ns = deadline_ns;
     }
-    outcome.map(|()| 0)
+    Err(Error::Interrupted)
 }
 
 /// Goes on with a wait that was interrupted and had a time limit.
 pub async fn continue_wait(caller: &mut Caller, arguments: [usize; 6], deadline_ns: u64) -> Result<usize> {
-    let [address, operation, expected, ..] = arguments;
-    let private = operation as u32 & number::FUTEX_PRIVATE_FLAG != 0;
-    let scope = if private { Scope::Private } else { Scope::Shared };
-    let command = operation as u32 & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
-    let bits = if command == number::FUTEX_WAIT_BITSET { arguments[5] as u32 } else { ANY };
-    wait_until(caller, [address, expected], scope, bits, Some(deadline_ns)).await
+    let Operation { scope, bits, .. } = Operation::decode(arguments)?;
+    let deadline_ns = Some(deadline_ns);
+    let wanted = Wait { address: arguments[0], scope, expected: arguments[2] as u32, bits, deadline_ns };
+    match futex::wait(caller, wanted).await {
+        Err(Error::Interrupted) => interrupted(caller, deadline_ns),
+        outcome => outcome.map(|()| 0),
+    }
 }
 
 async fn both_keys(caller: &Caller, arguments: [usize; 6], scope: Scope) -> Result<(Key, Key)> {
@@ -105,12 +118,12 @@ async fn both_keys(caller: &Caller, arguments: [usize; 6], scope: Scope) -> Resu
     Ok((first, futex::key(&caller.space, arguments[4], scope).await?))
 }
 
-async fn requeue(caller: &Caller, arguments: [usize; 6], scope: Scope, command: u32) -> Result<usize> {
+async fn requeue(caller: &Caller, arguments: [usize; 6], operation: Operation) -> Result<usize> {
     let [address, _, wake, limit, _, expected] = arguments;
     let count = |register: usize| usize::try_from(register as u32 as i32).map_err(|_| Error::InvalidArgument);
     let counts = [count(wake)?, count(limit)?];
-    let (from, to) = both_keys(caller, arguments, scope).await?;
-    let expected = (command == number::FUTEX_CMP_REQUEUE).then_some((address, expected as u32));
+    let (from, to) = both_keys(caller, arguments, operation.scope).await?;
+    let expected = (operation.command == number::FUTEX_CMP_REQUEUE).then_some((address, expected as u32));
     futex::requeue(caller, [&from, &to], counts, expected).await
 }
 

@@ -10,7 +10,6 @@ use ::process::signal::action::Interruption;
 use abi::linux::general as number;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
-use base::sync::atomic::Ordering;
 use base::{Error, Result};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -93,8 +92,7 @@ impl Clock {
                 sum(usage.user_ns, usage.system_ns, *part) as i64
             }
             Clock::Thread(thread, part) => {
-                let (user, system) =
-                    (thread.user_ns.load(Ordering::Relaxed), thread.system_ns.load(Ordering::Relaxed));
+                let (user, system) = thread.times();
                 sum(user, system, *part) as i64
             }
         }

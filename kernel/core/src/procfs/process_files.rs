@@ -254,11 +254,10 @@ impl Relations {
 /// What is used of the CPU, by the thread alone where it is about one.
 fn usage(subject: &Subject, process: &Process, thread: Option<&Thread>) -> Usage {
     match (subject.thread, thread) {
-        (Some(_), Some(thread)) => Usage {
-            user_ns: thread.user_ns.load(Ordering::Relaxed),
-            system_ns: thread.system_ns.load(Ordering::Relaxed),
-            ..Usage::default()
-        },
+        (Some(_), Some(thread)) => {
+            let (user_ns, system_ns) = thread.times();
+            Usage { user_ns, system_ns, ..Usage::default() }
+        }
         _ => process.usage(),
     }
 }

@@ -1,0 +1,148 @@
+//! CPU time of threads: exact altogether, sampled for how much of it the kernel took.
+//!
+//! The clock is read when a thread's coroutine begins to be polled and when it stops, not at each trap. What lies between is
+//! the thread's, but for the time in which the coroutine lay preempted on its stack. How much of that was spent in the
+//! kernel is estimated: of the traps of a thread, one in about thirty is timed, with a random number of others
+//! before it, and counts for all of them. So a trap costs a countdown, nothing ticks, and a thread that blocks at once
+//! and one that computes for an hour are both charged what they used.
+
+use crate::hart;
+use base::hal::now_ns;
+use base::sync::atomic::{AtomicU64, Ordering};
+
+/// The most nanoseconds of estimated kernel time that wait to be charged: an outlier must not colour a whole hour.
+const ESTIMATE_MAX_NS: u64 = 1_000_000_000;
+/// One more than the greatest number of traps between two that are timed.
+const TRAPS_MAX: u32 = 64;
+
+/// What a thread has used. Written by the thread alone.
+#[derive(Debug, Default)]
+pub struct CpuTime {
+    user_ns: AtomicU64,
+    system_ns: AtomicU64,
+    /// Since when the thread's coroutine is being polled; 0 when it is not.
+    polled_since_ns: AtomicU64,
+    /// Estimated kernel time that was not charged yet.
+    estimate_ns: AtomicU64,
+    /// When the trap that is timed began; 0 when none is.
+    trapped_since_ns: AtomicU64,
+    /// For how many traps it counts.
+    trap_weight: AtomicU64,
+}
+
+impl CpuTime {
+    /// Nothing used.
+    pub const fn new() -> Self {
+        Self {
+            user_ns: AtomicU64::new(0),
+            system_ns: AtomicU64::new(0),
+            polled_since_ns: AtomicU64::new(0),
+            estimate_ns: AtomicU64::new(0),
+            trapped_since_ns: AtomicU64::new(0),
+            trap_weight: AtomicU64::new(0),
+        }
+    }
+
+    /// Nanoseconds in user mode and in the kernel until now.
+    pub fn until_now(&self) -> (u64, u64) {
+        let (user_ns, system_ns) = (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed));
+        let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
+        if since_ns == 0 {
+            return (user_ns, system_ns);
+        }
+        let used_ns = now_ns().saturating_sub(since_ns);
+        let in_kernel_ns = self.estimate_ns.load(Ordering::Relaxed).min(used_ns);
+        (user_ns + used_ns - in_kernel_ns, system_ns + in_kernel_ns)
+    }
+
+    /// The thread's coroutine begins to be polled.
+    #[inline]
+    pub fn begin(&self) {
+        hart::with(|hart| hart.local.set_aside_ns.set(0));
+        self.polled_since_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    /// The poll is over: charges it.
+    #[inline]
+    pub fn end(&self) {
+        let end_ns = now_ns();
+        self.end_trap(end_ns);
+        let set_aside_ns = hart::with(|hart| hart.local.set_aside_ns.get());
+        let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
+        let used_ns = (end_ns - since_ns).saturating_sub(set_aside_ns);
+        let estimate_ns = self.estimate_ns.load(Ordering::Relaxed);
+        let in_kernel_ns = estimate_ns.min(used_ns);
+        self.estimate_ns.store(estimate_ns - in_kernel_ns, Ordering::Relaxed);
+        // Those who ask meanwhile may count it twice for a moment, never too little.
+        add(&self.user_ns, used_ns - in_kernel_ns);
+        add(&self.system_ns, in_kernel_ns);
+        self.polled_since_ns.store(0, Ordering::Relaxed);
+    }
+
+    /// Begins to time a trap that counts for `weight` traps.
+    #[cold]
+    fn begin_trap(&self, weight: u32) {
+        self.trap_weight.store(weight.into(), Ordering::Relaxed);
+        self.trapped_since_ns.store(now_ns(), Ordering::Relaxed);
+    }
+
+    fn end_trap(&self, end_ns: u64) {
+        let since_ns = self.trapped_since_ns.load(Ordering::Relaxed);
+        if since_ns == 0 {
+            return;
+        }
+        self.trapped_since_ns.store(0, Ordering::Relaxed);
+        let took_ns = (end_ns - since_ns) * self.trap_weight.load(Ordering::Relaxed);
+        let estimate_ns = self.estimate_ns.load(Ordering::Relaxed) + took_ns;
+        self.estimate_ns.store(estimate_ns.min(ESTIMATE_MAX_NS), Ordering::Relaxed);
+    }
+}
+
+/// Only the thread writes: a load and a store do.
+fn add(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+}
+
+/// Counts a thread's traps down to the next one that is timed.
+#[derive(Debug)]
+pub struct TrapSampler {
+    left: u32,
+    /// How many there were to count down; what `left` is again while a trap is timed.
+    gap: u32,
+    random: u32,
+}
+
+impl TrapSampler {
+    /// Times the first trap.
+    pub const fn new(seed: u32) -> Self {
+        Self { left: 1, gap: 1, random: seed | 1 }
+    }
+
+    /// A trap begins.
+    #[inline]
+    pub fn begin(&mut self, time: &CpuTime) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.time_this(time);
+        }
+    }
+
+    #[cold]
+    fn time_this(&mut self, time: &CpuTime) {
+        time.begin_trap(self.gap);
+        // Marsaglia's xorshift: it need only not keep step with a program's loop.
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.gap = 1 + self.random % TRAPS_MAX;
+        self.left = self.gap;
+    }
+
+    /// A trap has been dealt with. (If the thread waited meanwhile, the end of the poll was the end of what counts.)
+    #[inline]
+    pub fn end(&self, time: &CpuTime) {
+        if self.left == self.gap {
+            time.end_trap(now_ns());
+        }
+    }
+}
