@@ -9,7 +9,8 @@ use clap::Args;
 use std::path::PathBuf;
 
 const KERNEL_PACKAGE: &str = "kernel-image";
-const APPS_PACKAGE: &str = "asyncos-apps";
+/// Whose programs go into the root image.
+pub const APPS_PACKAGES: [&str; 2] = ["asyncos-apps", "testlib"];
 /// Small: the programs lie in the guest's memory.
 const APPS_PROFILE: &str = "user";
 
@@ -73,10 +74,15 @@ pub fn apps() -> Result<Vec<(String, PathBuf)>> {
     rust_target(USER_TARGET)?;
     cross_linker()?;
     let mut command = cargo("build");
-    command.args(["--package", APPS_PACKAGE, "--bins", "--target", USER_TARGET, "--profile", APPS_PROFILE]);
+    command.args(APPS_PACKAGES.iter().flat_map(|package| ["--package", package]));
+    command.args(["--bins", "--target", USER_TARGET, "--profile", APPS_PROFILE]);
     succeed(&mut command, "building the programs")?;
     let folder = target_dir().join(USER_TARGET).join(APPS_PROFILE);
-    Ok(binary_names(APPS_PACKAGE)?.into_iter().map(|name| (name.clone(), folder.join(name))).collect())
+    let mut programs = Vec::new();
+    for package in APPS_PACKAGES {
+        programs.extend(binary_names(package)?.into_iter().map(|name| (name.clone(), folder.join(name))));
+    }
+    Ok(programs)
 }
 
 fn binary_names(package: &str) -> Result<Vec<String>> {

@@ -1,5 +1,6 @@
 //! Tests of the whole that need more than one command in the guest: what Linux does, our system must do.
 
+use crate::build::apps;
 use crate::cpio::{Archive, Node};
 use crate::debian;
 use crate::guest::{Ending, Session};
@@ -36,6 +37,23 @@ echo '== applets begin =='
 cd /
 $B sh /applets.sh </dev/null
 echo '== applets end =='
+$B poweroff -f
+";
+
+const TESTLIB_MARKS: (&str, &str) = ("== testlib begins ==", "== testlib ends ==");
+
+/// Process 1 of the Linux on which the test library runs: what passes there must pass here.
+const TESTLIB_INIT: &str = "#!/bin/busybox sh
+B=/bin/busybox
+$B mount -t proc proc /proc
+$B mount -t sysfs sysfs /sys
+$B mount -t devtmpfs devtmpfs /dev
+$B mount -t tmpfs -o mode=1777 tmpfs /tmp
+$B stty -opost </dev/console
+echo '== testlib begins =='
+cd /
+/bin/testlib </dev/null
+echo '== testlib ends =='
 $B poweroff -f
 ";
 
@@ -87,6 +105,22 @@ fn boot_initramfs(kernel: &Path, context: &Context<'_>) -> Result<Outcome> {
         && ending == Ending::Lost(Some(0), String::new());
     let output = format!("--- expected\n{expected}--- printed\n{printed}--- {ending:?}\n");
     Ok(Outcome { passed: usize::from(good), failed: usize::from(!good), output })
+}
+
+/// The test library on Linux: it states Linux's behaviour, so it must pass there.
+pub fn testlib_on_linux(context: &Context<'_>) -> Result<Outcome> {
+    let programs = apps()?;
+    let (_, program) =
+        programs.into_iter().find(|(name, _)| name == "testlib").context("there is no testlib")?;
+    let mut archive = linux_skeleton()?;
+    archive.put("init", Node::Bytes(0o755, TESTLIB_INIT.into()));
+    archive.put("bin/testlib", Node::Copy(0o755, program));
+    let (ending, printed) = boot_plain(&linux::kernel()?, &archive, context.machine, context.deadline)?;
+    let (begin, end) = TESTLIB_MARKS;
+    Ok(match between(&printed, begin, end) {
+        Some(report) => judged(report.as_bytes(), b"", &Ending::Exit(0)),
+        None => judged(printed.as_bytes(), b"", &ending),
+    })
 }
 
 /// Every applet prints what it prints on Linux.

@@ -77,6 +77,9 @@ const MANY_HARTS: Matrix =
 const POORER: Matrix =
     Matrix { realms: &[Realm::Auto], smp: &[1, 2], machines: &[Variant::NoH, Variant::Plic, Variant::Plain] };
 
+/// The same with four harts too.
+const POORER_MANY: Matrix = Matrix { smp: &[1, 2, 4], machines: &[Variant::NoH, Variant::Plic], ..POORER };
+
 /// Each poorer machine once.
 const POORER_1: Matrix = Matrix { smp: &[1], ..POORER };
 
@@ -92,6 +95,9 @@ const COUNTED: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[
 
 /// Where Linux runs on every QEMU: with the APLIC of 7.2 its console hangs on one hart.
 const FOR_LINUX: Matrix = Matrix { realms: &[Realm::Auto], smp: &[1], machines: &[Variant::Plic] };
+
+/// The same, and with two harts: a test that counts on an order shows it there.
+const LINUX_1_2: Matrix = Matrix { smp: &[1, 2], ..FOR_LINUX };
 
 /// Gives a program the console as its controlling terminal.
 const ON_A_TERMINAL: &str = "setsid -c /bin/terminal-basic </dev/console; exit $?";
@@ -135,6 +141,9 @@ pub const SUITES: &[Suite] = &[
     scenario("initramfs", scenarios::initramfs, DIRECT_1, 120),
     scenario("initramfs", scenarios::initramfs, ISOLATED_2, 120),
     scenario("initramfs", scenarios::initramfs, POORER_1, 120),
+    guest("testlib", &["/bin/testlib"], MANY_HARTS, 300),
+    guest("testlib", &["/bin/testlib"], POORER_MANY, 300),
+    scenario("testlib-on-linux", scenarios::testlib_on_linux, LINUX_1_2, 300),
     scenario("initramfs-on-linux", scenarios::initramfs_on_linux, FOR_LINUX, 300),
 ];
 

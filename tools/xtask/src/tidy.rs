@@ -3,7 +3,7 @@
 mod layers;
 mod source;
 
-use crate::build::metadata;
+use crate::build::{APPS_PACKAGES, metadata};
 use crate::setup::{KERNEL_TARGET, USER_TARGET, cross_linker, lint_components, rust_target};
 use crate::workspace::{plain_cargo, root, say};
 use anyhow::{Context, Result};
@@ -34,7 +34,7 @@ impl fmt::Display for Finding {
 
 /// Packages that clippy sees on another target than the host's.
 const ELSEWHERE: [(&str, &[&str]); 2] =
-    [(KERNEL_TARGET, &["arch-riscv64", "kernel-core", "kernel-image"]), (USER_TARGET, &["asyncos-apps"])];
+    [(KERNEL_TARGET, &["arch-riscv64", "kernel-core", "kernel-image"]), (USER_TARGET, &APPS_PACKAGES)];
 
 /// The command; gives the exit status.
 pub fn tidy() -> Result<u8> {
