@@ -45,7 +45,8 @@ impl CpuTime {
 
     /// Nanoseconds in user mode and in the kernel until now.
     pub fn until_now(&self) -> (u64, u64) {
-        let (user_ns, system_ns) = (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed));
+        let (user_ns, system_ns) =
+            (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed));
         let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
         if since_ns == 0 {
             return (user_ns, system_ns);

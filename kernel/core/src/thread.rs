@@ -22,11 +22,11 @@ use arch_riscv64::trap::{Entry, FloatStatus, Mode, UserContext, register};
 use base::address::VirtualAddress;
 use base::future::unless;
 use base::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use core::sync::atomic::AtomicI32;
 use base::sync::{OnceCell, SpinLock};
 use base::task::{Priority, Runnable, TaskRef};
 use base::{Error, Result};
 use core::pin::Pin;
+use core::sync::atomic::AtomicI32;
 use core::task::{Context, Poll};
 use memory::space::{Access, AddressSpace, FaultError};
 use vfs::FileTable;
@@ -225,9 +225,23 @@ impl Thread {
 
 impl Caller {
     /// A caller for a thread that starts with these registers.
-    pub fn new(thread: Arc<Thread>, context: Box<UserContext>, space: Arc<AddressSpace>, files: Arc<FileTable>) -> Self {
+    pub fn new(
+        thread: Arc<Thread>,
+        context: Box<UserContext>,
+        space: Arc<AddressSpace>,
+        files: Arc<FileTable>,
+    ) -> Self {
         let sampler = TrapSampler::new(thread.id());
-        Self { thread, context, float: None, float_hart: u8::MAX, space, files, call: CallState::new(), sampler }
+        Self {
+            thread,
+            context,
+            float: None,
+            float_hart: u8::MAX,
+            space,
+            files,
+            call: CallState::new(),
+            sampler,
+        }
     }
 
     /// The process.

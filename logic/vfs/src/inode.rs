@@ -137,7 +137,8 @@ pub trait CallerMemory: Sync {
 /// What an open description does.
 ///
 /// Input and output never wait for somebody else in here: a stream without data or room answers
-/// [`Error::WouldBlock`], and the caller waits on [`File::wait_queues`] where a signal can end the wait.
+/// [`Error::WouldBlock`], and the caller waits on [`File::wait_queues`] where a signal can end the wait. An operation that
+/// is returned pending has done nothing yet: who cannot wait drops it, and asks again elsewhere.
 pub trait File: Any + Send + Sync {
     /// Puts bytes from `offset` (meaningless for streams) into the sink; 0 at the end of the file.
     ///

@@ -45,6 +45,15 @@ pub trait Dependant: Send + Sync {
     fn closed(&self, identity: usize);
 }
 
+/// The result of an operation that is done. One that has to wait is dropped, and has done nothing: its future was not polled.
+#[inline]
+fn ready<T>(operation: Operation<'_, T>) -> Option<T> {
+    match operation {
+        Operation::Ready(result) => Some(result),
+        _ => None,
+    }
+}
+
 /// What is known once and for all when a file is opened.
 #[derive(Clone, Copy, Debug, Default)]
 struct Traits {
@@ -198,6 +207,76 @@ impl OpenFile {
         }
     }
 
+    /// Reads like [`OpenFile::read`] (or, at an offset, [`OpenFile::read_at`]) if that needs no waiting for anything, not
+    /// even for the shared offset; else `None`, and nothing was done.
+    #[inline]
+    pub fn read_now(&self, sink: &mut Sink<'_>, at: Option<u64>) -> Option<Result<usize>> {
+        if let Err(error) = self.check_readable() {
+            return Some(Err(error));
+        }
+        if !self.traits.seekable && at.is_none() {
+            return ready(self.file.read(sink, 0));
+        }
+        if !self.traits.regular {
+            // A directory is refused where the other checks are, too.
+            if self.location.kind() == FileKind::Directory {
+                return None;
+            }
+        }
+        let Some(at) = at else {
+            let mut offset = self.offset.try_lock()?;
+            let outcome = self.read_now_from(sink, *offset)?;
+            if let Ok(count) = outcome {
+                *offset += count as u64;
+            }
+            return Some(outcome);
+        };
+        if let Err(error) = self.check_position(at) {
+            return Some(Err(error));
+        }
+        self.read_now_from(sink, at)
+    }
+
+    #[inline]
+    fn read_now_from(&self, sink: &mut Sink<'_>, offset: u64) -> Option<Result<usize>> {
+        let outcome = ready(self.file.read(sink, offset))?;
+        if matches!(outcome, Ok(count) if count > 0) {
+            self.stamp_access();
+        }
+        Some(outcome)
+    }
+
+    /// Writes like [`OpenFile::write`] (or, at an offset, [`OpenFile::write_at`]) if that needs no waiting for anything, not
+    /// even for the shared offset; else `None`, and nothing was done.
+    #[inline]
+    pub fn write_now(&self, source: &mut Source<'_>, at: Option<u64>) -> Option<Result<usize>> {
+        if let Err(error) = self.check_writable() {
+            return Some(Err(error));
+        }
+        if !self.traits.seekable && at.is_none() {
+            return ready(self.file.write(source, WritePosition::At(0))).map(|written| Ok(written?.count));
+        }
+        if self.traits.regular && (source.remaining() == 0 || self.has_set_id_to_clear()) {
+            return None;
+        }
+        let append = self.flags().contains(OpenFlags::APPEND);
+        let place = |offset| if append { WritePosition::End } else { WritePosition::At(offset) };
+        if let Some(at) = at {
+            if let Err(error) = self.check_position(at) {
+                return Some(Err(error));
+            }
+            return ready(self.file.write(source, place(at))).map(|written| Ok(written?.count));
+        }
+        let mut offset = self.offset.try_lock()?;
+        let outcome = ready(self.file.write(source, place(*offset)))?;
+        if let Ok(written) = outcome
+            && written.count > 0
+        {
+            *offset = written.end;
+        }
+        Some(outcome.map(|written| written.count))
+    }
+
     /// Reads at the shared offset and moves it.
     ///
     /// # Errors
@@ -292,12 +371,18 @@ impl OpenFile {
         self.file.write(source, position).await
     }
 
+    #[inline]
+    fn has_set_id_to_clear(&self) -> bool {
+        !self.traits.keeps_set_id
+            && self.location.inode().ownership().permissions & (SET_USER_ID | SET_GROUP_ID) != 0
+    }
+
     /// Takes set-user-id, and set-group-id where it means execution, from a file that is about to change.
     async fn clear_set_id(&self) -> Result<()> {
-        let permissions = self.location.inode().ownership().permissions;
-        if permissions & (SET_USER_ID | SET_GROUP_ID) == 0 || self.traits.keeps_set_id {
+        if !self.has_set_id_to_clear() {
             return Ok(());
         }
+        let permissions = self.location.inode().ownership().permissions;
         match without_set_id(permissions) {
             Some(permissions) => {
                 let change = MetadataChange { permissions: Some(permissions), ..MetadataChange::default() };

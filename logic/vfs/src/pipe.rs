@@ -438,8 +438,12 @@ impl Inode for PipeInode {
     }
 
     fn open(self: Arc<Self>, flags: OpenFlags) -> Operation<'static, Result<Opened>> {
-        // Through /proc/PID/fd.
-        self.fifo.open(flags)
+        // Through /proc/PID/fd. Unlike that of a FIFO, this opening waits for nobody: the other side may be gone for good.
+        if !flags.reads() && !flags.writes() {
+            return Operation::Ready(Err(Error::InvalidArgument));
+        }
+        let (end, ..) = PipeEnd::new(self.fifo.pipe(), flags);
+        Operation::Ready(Ok(Opened::File(end)))
     }
 }
 

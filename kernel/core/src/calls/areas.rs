@@ -3,6 +3,7 @@
 use crate::thread::Caller;
 use abi::file::IoVector;
 use abi::linux::general::UIO_MAXIOV;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use base::address::VirtualAddress;
 use base::bytes::SharedBytes;
@@ -106,12 +107,12 @@ impl Areas {
         let address = VirtualAddress::new(first.address);
         let pinned = match space.try_pin(address, first.length, access) {
             Some(pinned) => pinned,
-            None => space.pin(address, first.length, access).await?,
+            None => Box::pin(space.pin(address, first.length, access)).await?,
         };
         if pinned.len() < first.length || first.length == self.remaining {
             return Ok(PinnedAreas { first: pinned, rest: Vec::new() });
         }
-        alloc::boxed::Box::pin(self.pin_more(space, access, pinned)).await
+        Box::pin(self.pin_more(space, access, pinned)).await
     }
 
     async fn pin_more(&self, space: &AddressSpace, access: Access, first: Pinned) -> Result<PinnedAreas> {

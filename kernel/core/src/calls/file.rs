@@ -3,19 +3,22 @@
 //! User memory is pinned and handed to the file piece by piece, so that nothing is copied twice. A wait never holds pins:
 //! memory is pinned again when the file is ready.
 
-use super::areas::{Areas, PinnedAreas};
+use super::areas::{Areas, PinnedAreas, TRANSFER_MAX};
 use super::descriptor;
 use crate::thread::Caller;
 use crate::{signals, terminal_device};
 use ::process::limits::{INFINITY, Resource};
 use ::process::signal::{SigInfo, Signal};
 use abi::linux::general as linux;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use arch_riscv64::trap::register;
+use base::address::VirtualAddress;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
 use base::{Error, Result};
-use memory::space::Access;
+use memory::space::{Access, Pinned};
 use vfs::open_file::SeekFrom;
 use vfs::{FileKind, OpenFile, OpenFlags, Readiness};
 
@@ -38,6 +41,15 @@ impl Position {
             Err(Error::InvalidArgument)
         } else {
             Ok(Self::At(register as u64))
+        }
+    }
+
+    /// The offset; none when it is the shared one.
+    #[inline]
+    fn offset(self) -> Option<u64> {
+        match self {
+            Self::Shared => None,
+            Self::At(offset) => Some(offset),
         }
     }
 
@@ -82,8 +94,55 @@ fn with_offsets(caller: &Caller, register: usize) -> Result<()> {
     }
 }
 
-/// `read`
+/// Most bytes of a `write` that is made at once: so much a stream takes whole or not at all.
+const WHOLE_WRITE_MAX: usize = vfs::pipe::ATOMIC_WRITE;
+
+/// Makes a `read` or `write` as `transfer` does, if that is possible at once: the memory is there, and the file has no rules
+/// of its own for waiting. What is wrong otherwise, the full call finds out.
 #[inline]
+fn at_once(
+    caller: &Caller,
+    access: Access,
+    most: usize,
+    transfer: impl FnOnce(&OpenFile, &Pinned) -> Option<Result<usize>>,
+) -> Option<Result<usize>> {
+    let [file, address, count] = core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    if count > most || address > isize::MAX as usize {
+        return None;
+    }
+    let file = caller.files.get(descriptor(file)).ok()?;
+    if !file.is_seekable() && terminal_device::of(&file).is_some() {
+        return None;
+    }
+    let pinned = caller.space.try_pin(VirtualAddress::new(address), count, access)?;
+    if pinned.len() == count { transfer(&file, &pinned) } else { None }
+}
+
+/// `read`, if it needs no waiting.
+#[inline]
+pub fn read_at_once(caller: &Caller) -> Option<Result<usize>> {
+    at_once(caller, Access::Write, TRANSFER_MAX, |file, pinned| {
+        let outcome = file.read_now(&mut Sink::scattered(pinned.pieces()), None)?;
+        if outcome == Err(Error::WouldBlock) { None } else { Some(outcome) }
+    })
+}
+
+/// `write`, if it needs no waiting.
+#[inline]
+pub fn write_at_once(caller: &Caller) -> Option<Result<usize>> {
+    at_once(caller, Access::Read, WHOLE_WRITE_MAX, |file, pinned| {
+        let limited = || size_limit(caller, file) != INFINITY || file.flags().contains(OpenFlags::DATA_SYNC);
+        if file.is_seekable() && limited() {
+            return None;
+        }
+        match file.write_now(&mut Source::gathered(pinned.pieces()), None)? {
+            Err(Error::WouldBlock | Error::BrokenPipe) => None,
+            outcome => Some(outcome),
+        }
+    })
+}
+
+/// `read`
 pub async fn read(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
     let file = readable(caller, file)?;
     read_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
@@ -136,7 +195,6 @@ pub async fn preadv2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
 }
 
 /// `write`
-#[inline]
 pub async fn write(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
     let file = writable(caller, file)?;
     write_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
@@ -211,15 +269,15 @@ pub async fn read_areas(
 ) -> Result<usize> {
     if !file.is_seekable() && terminal_device::of(file).is_some() {
         let first = areas.current();
-        return alloc::boxed::Box::pin(terminal_device::read(caller, file, first.address, first.length))
-            .await;
+        return Box::pin(terminal_device::read(caller, file, first.address, first.length)).await;
     }
     let mut done = 0;
     loop {
         let outcome = match areas.pin(&caller.space, Access::Write).await {
-            Ok(pinned) => {
-                read_pinned(file, &pinned, position).await.map(|count| (count, count == pinned.len()))
-            }
+            Ok(pinned) => match read_now(file, &pinned, position) {
+                Some(outcome) => outcome,
+                None => Box::pin(read_pinned(file, pinned, position)).await,
+            },
             Err(error) if done == 0 => return read_to_nowhere(caller, file, position, error).await,
             Err(error) => Err(error),
         };
@@ -239,14 +297,24 @@ pub async fn read_areas(
     }
 }
 
+/// How many bytes were read, and whether those are all that there was room for; `None` when that takes waiting.
 #[inline]
-async fn read_pinned(file: &OpenFile, pinned: &PinnedAreas, position: Position) -> Result<usize> {
+fn read_now(file: &OpenFile, pinned: &PinnedAreas, position: Position) -> Option<Result<(usize, bool)>> {
     let mut storage = Vec::new();
     let mut sink = Sink::scattered(pinned.pieces(&mut storage));
-    match position {
-        Position::Shared => file.read(&mut sink).await,
-        Position::At(offset) => file.read_at(&mut sink, offset).await,
-    }
+    let outcome = file.read_now(&mut sink, position.offset())?;
+    Some(outcome.map(|count| (count, sink.remaining() == 0)))
+}
+
+/// As [`read_now`], waiting for what the file waits for.
+async fn read_pinned(file: &OpenFile, pinned: PinnedAreas, position: Position) -> Result<(usize, bool)> {
+    let mut storage = Vec::new();
+    let mut sink = Sink::scattered(pinned.pieces(&mut storage));
+    let count = match position {
+        Position::Shared => file.read(&mut sink).await?,
+        Position::At(offset) => file.read_at(&mut sink, offset).await?,
+    };
+    Ok((count, sink.remaining() == 0))
 }
 
 /// A read into memory that cannot be written: an error only if there is something to read, as on Linux.
@@ -295,8 +363,11 @@ pub async fn write_areas(
             return if done > 0 { Ok(done) } else { Err(error) };
         }
         let outcome = match areas.pin(&caller.space, Access::Read).await {
-            Ok(pinned) if limit == INFINITY => write_pinned(file, &pinned, position, usize::MAX).await,
-            Ok(pinned) => write_within(caller, file, &pinned, position, limit).await,
+            Ok(pinned) if limit == INFINITY => match write_now(file, &pinned, position) {
+                Some(outcome) => outcome,
+                None => Box::pin(write_pinned(file, pinned, position, usize::MAX)).await,
+            },
+            Ok(pinned) => write_within(caller, file, pinned, position, limit).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -325,12 +396,21 @@ pub async fn write_areas(
     Ok(done)
 }
 
-/// Writes what is pinned, at most `most` bytes; how many bytes that were, and how many of the memory it used up, which
-/// differ only for files that take less than they are given and want no more.
+/// How many bytes were written, and how many of the memory were used up, which differ only for files that take less
+/// than they are given and want no more; `None` when that takes waiting.
 #[inline]
+fn write_now(file: &OpenFile, pinned: &PinnedAreas, position: Position) -> Option<Result<(usize, usize)>> {
+    let mut storage = Vec::new();
+    let mut source = Source::gathered(pinned.pieces(&mut storage));
+    let before = source.remaining();
+    let outcome = file.write_now(&mut source, position.offset())?;
+    Some(outcome.map(|written| (written, before - source.remaining())))
+}
+
+/// As [`write_now`], at most `most` bytes, waiting for what the file waits for.
 async fn write_pinned(
     file: &OpenFile,
-    pinned: &PinnedAreas,
+    pinned: PinnedAreas,
     position: Position,
     most: usize,
 ) -> Result<(usize, usize)> {
@@ -385,7 +465,7 @@ pub fn check_size(caller: &Caller, size: u64) -> Result<()> {
 fn write_within<'a>(
     caller: &'a Caller,
     file: &'a OpenFile,
-    pinned: &'a PinnedAreas,
+    pinned: PinnedAreas,
     position: Position,
     limit: u64,
 ) -> Operation<'a, Result<(usize, usize)>> {

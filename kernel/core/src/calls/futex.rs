@@ -21,8 +21,13 @@ pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> 
         _ if bits == 0 => Err(Error::InvalidArgument),
         number::FUTEX_WAIT | number::FUTEX_WAIT_BITSET => {
             let deadline_ns = deadline(caller, &operation, arguments[3]).await?;
-            let wanted =
-                Wait { address: arguments[0], scope: operation.scope, expected: arguments[2] as u32, bits, deadline_ns };
+            let wanted = Wait {
+                address: arguments[0],
+                scope: operation.scope,
+                expected: arguments[2] as u32,
+                bits,
+                deadline_ns,
+            };
             match futex::wait(caller, wanted).await {
                 Err(Error::Interrupted) => interrupted(caller, deadline_ns),
                 outcome => outcome.map(|()| 0),

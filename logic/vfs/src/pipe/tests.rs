@@ -210,3 +210,15 @@ fn threads_pass_everything_on() {
         assert_eq!(received, total);
     });
 }
+
+#[test]
+fn a_pipe_is_opened_again_without_waiting_for_the_other_side() {
+    let (_world, _files, reader, writer) = pair();
+    write(&writer, b"left").unwrap();
+    let location = reader.location().clone();
+    drop(writer);
+    let again =
+        block_on(OpenFile::open(location, OpenFlags::empty(), crate::open_file::Opener::Ordinary)).unwrap();
+    assert_eq!(read(&again, 8).unwrap(), b"left");
+    assert_eq!(read(&again, 8).unwrap(), b"");
+}
