@@ -74,5 +74,5 @@ fn getppid(context: &Context<'_>) -> Result<f64> {
         bail!("syscall-bench: {ending:?}\n{printed}{}", String::from_utf8_lossy(&errors));
     }
     let figure = printed.lines().find_map(parse_line);
-    Ok(figure.with_context(|| format!("syscall-bench printed `{}`", printed.trim()))?.1)
+    Ok(figure.with_context(|| format!("syscall-bench printed `{}`", printed.trim()))?.per_operation)
 }

@@ -15,6 +15,8 @@ const PROGRAM: &str = "syscall-bench";
 /// Rounds that are timed; the counted one repeats exactly.
 const ROUNDS: usize = 5;
 const PATIENCE: Duration = Duration::from_secs(300);
+/// What the program says it measured when that is not time.
+const BYTES: &str = "bytes";
 const MARKS: (&str, &str) = ("== bench begins ==", "== bench ends ==");
 
 /// The benchmark.
@@ -84,25 +86,40 @@ fn series(
 
 /// A figure for each operation, in the order in which they were first printed.
 fn summarise(place: Place<'_>, metric: &str, unit: &str, printed: &str) -> Result<Vec<Figure>> {
-    let mut samples: Vec<(String, Vec<f64>)> = Vec::new();
-    for (name, per_operation) in printed.lines().filter_map(parse_line) {
-        match samples.iter_mut().find(|(known, _)| known == name) {
-            Some((_, values)) => values.push(per_operation),
-            None => samples.push((name.to_owned(), vec![per_operation])),
+    let mut samples: Vec<(Measured<'_>, Vec<f64>)> = Vec::new();
+    for measured in printed.lines().filter_map(parse_line) {
+        match samples.iter_mut().find(|(known, _)| known.name == measured.name) {
+            Some((_, values)) => values.push(measured.per_operation),
+            None => samples.push((measured, vec![measured.per_operation])),
         }
     }
     if samples.is_empty() {
         bail!("{PROGRAM} printed no figure:\n{printed}");
     }
-    Ok(samples.iter().map(|(name, values)| place.figure(name, metric, unit, values)).collect())
+    let figure = |(measured, values): &(Measured<'_>, Vec<f64>)| match measured.unit {
+        BYTES => place.figure(measured.name, "memory", BYTES, values),
+        _ => place.figure(measured.name, metric, unit, values),
+    };
+    Ok(samples.iter().map(figure).collect())
 }
 
-/// Reads `name iterations total_ns per_op_ns`: the name and the nanoseconds of one operation.
-pub fn parse_line(line: &str) -> Option<(&str, f64)> {
+/// A line that the program printed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measured<'a> {
+    /// Which operation.
+    pub name: &'a str,
+    /// What one of them took.
+    pub per_operation: f64,
+    /// Of what: `ns` or `bytes`.
+    pub unit: &'a str,
+}
+
+/// Reads `name iterations total per_operation unit`.
+pub fn parse_line(line: &str) -> Option<Measured<'_>> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let [name, iterations, total, _] = words[..] else { return None };
+    let [name, iterations, total, _, unit @ ("ns" | BYTES)] = words[..] else { return None };
     let (iterations, total): (f64, f64) = (iterations.parse().ok()?, total.parse().ok()?);
-    (iterations > 0.0).then(|| (name, total / iterations))
+    (iterations > 0.0).then(|| Measured { name, per_operation: total / iterations, unit })
 }
 
 #[cfg(test)]
@@ -116,7 +133,7 @@ mod tests {
             place,
             "latency",
             "ns",
-            "getppid 10 2000 200.0\npipe 2 8 4.0\nnoise\ngetppid 10 1000 100.0\n",
+            "getppid 10 2000 200.0 ns\nmemory-pipe 2 8 4.0 bytes\nnoise\ngetppid 10 1000 100.0 ns\n",
         );
         let figures = figures.unwrap();
         assert_eq!(figures.len(), 2);
@@ -124,6 +141,8 @@ mod tests {
             (figures[0].median, figures[0].low, figures[0].high, figures[0].n),
             (150.0, 100.0, 200.0, 2)
         );
+        let memory = (figures[1].metric.as_str(), figures[1].unit.as_str(), figures[1].median);
+        assert_eq!(memory, ("memory", "bytes", 4.0));
         assert!(summarise(place, "latency", "ns", "").is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use super::Errno;
+use super::trap::vfork_and_exit;
 use crate::call;
 
 /// How a child ended.
@@ -108,6 +109,14 @@ pub fn in_child(body: impl FnOnce() -> i32) -> Result<Child, Errno> {
     match fork()? {
         Some(child) => Ok(child),
         None => exit_now(body()),
+    }
+}
+
+/// Makes a child that ends at once with status 0, before this returns (`vfork` without any program).
+pub fn vfork_exit() -> Result<Child, Errno> {
+    match vfork_and_exit() {
+        error @ ..0 => Err(Errno(-error as i32)),
+        child => Ok(Child(child as i32)),
     }
 }
 
