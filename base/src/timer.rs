@@ -57,6 +57,15 @@ impl TimerQueue {
         Self { heap: Vec::new(), slots: Vec::new(), first_free: NO_SLOT, sequence: 0 }
     }
 
+    /// Makes room for `count` timers more, so that as many can be inserted without taking memory.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn reserve(&mut self, count: usize) -> Result<()> {
+        self.heap.try_reserve(count).map_err(|_| Error::OutOfMemory)?;
+        self.slots.try_reserve(count).map_err(|_| Error::OutOfMemory)
+    }
+
     /// How many timers are pending.
     pub fn len(&self) -> usize {
         self.heap.len()

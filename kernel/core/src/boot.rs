@@ -38,6 +38,9 @@ pub struct BootCost {
 
 /// Instructions that the boot hart had executed at the kernel's first line.
 static FIRST_INSTRUCTION: AtomicUsize = AtomicUsize::new(0);
+const STACKS_PER_HART: usize = 4;
+const TIMERS_PER_HART: usize = 16;
+
 static BOOT_COST: OnceCell<BootCost> = OnceCell::new();
 
 /// Notes what boot took; called right before process 1 runs.
@@ -145,7 +148,7 @@ fn boot(information: &BootInformation, boot_ticks: u64) -> Result<stacks::StackT
     let system = System { machine, devices, options, isolated_realm };
     SYSTEM.set(system).map_err(|_| Error::AlreadyExists)?;
     start_harts(information, hart_count)?;
-    stock_stacks(hart_count)?;
+    stock_harts()?;
     memory_map::make_stack()
 }
 
@@ -191,10 +194,14 @@ fn start_harts(information: &BootInformation, hart_count: usize) -> Result<()> {
     Ok(())
 }
 
-/// Stacks for coroutines that are preempted in the kernel.
-fn stock_stacks(hart_count: usize) -> Result<()> {
-    for _ in 0..4 * hart_count {
-        stacks::put(memory_map::make_stack()?);
+/// What every hart is given before it runs anything: stacks for coroutines that are preempted in the kernel, and room for
+/// its first timers.
+fn stock_harts() -> Result<()> {
+    for hart in hart::online() {
+        for _ in 0..STACKS_PER_HART {
+            stacks::put(memory_map::make_stack()?);
+        }
+        hart.timers.lock().reserve(TIMERS_PER_HART)?;
     }
     Ok(())
 }

@@ -118,6 +118,8 @@ pub struct KernelHeap {
     classes: [SpinLock<Class>; CLASSES],
     /// Bytes in allocations that are larger than the largest class.
     large_bytes: AtomicUsize,
+    /// Frames that slabs take, whether objects fill them or not.
+    slab_frames: AtomicUsize,
 }
 
 /// What a layout is served from.
@@ -141,10 +143,11 @@ fn kind(layout: &Layout) -> Kind {
 }
 
 impl Class {
-    /// Takes an object out of a slab that has one, or out of a new slab.
-    fn take(&mut self, class: usize) -> Option<NonNull<Object>> {
+    /// Takes an object out of a slab that has one, or out of a new slab, whose frames are added to `frames`.
+    fn take(&mut self, class: usize, frames: &AtomicUsize) -> Option<NonNull<Object>> {
         if self.partial.is_null() {
             self.partial = new_slab(class)?;
+            frames.fetch_add(1 << slab_order(class), Ordering::Relaxed);
         }
         // SAFETY: slabs in the list are ours, and the lock is held.
         let slab = unsafe { &mut *self.partial };
@@ -169,8 +172,9 @@ impl Class {
         Some(object)
     }
 
-    /// Puts an object back into its slab; gives the slab's frames back when it was the last one out.
-    fn put(&mut self, class: usize, object: NonNull<Object>) {
+    /// Puts an object back into its slab; gives the slab's frames back, and takes them from `frames`, when it was the last
+    /// one out.
+    fn put(&mut self, class: usize, object: NonNull<Object>, frames: &AtomicUsize) {
         let bytes = PAGE_SIZE << slab_order(class);
         let address = object.as_ptr().cast::<u8>();
         let start = address.wrapping_sub(address.addr() & (bytes - 1)).cast::<Slab>();
@@ -186,6 +190,7 @@ impl Class {
         }
         if slab.used == 0 {
             self.unlink(slab);
+            frames.fetch_sub(1 << slab_order(class), Ordering::Relaxed);
             frames::free_numbers(frames::number_of(start.cast()), 1 << slab_order(class));
         }
     }
@@ -234,12 +239,19 @@ impl KernelHeap {
             magazines: PerHart::new([const { Slot::new(Magazines([Chain::EMPTY; CLASSES])) }; MAX_HARTS]),
             classes: [const { SpinLock::new(Class { partial: ptr::null_mut() }) }; CLASSES],
             large_bytes: AtomicUsize::new(0),
+            slab_frames: AtomicUsize::new(0),
         }
     }
 
     /// Bytes given out, each allocation counted as its class's size or whole pages. Exact while nobody allocates.
     pub fn bytes_in_use(&self) -> usize {
         self.magazines.total().wrapping_add(self.large_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Frames that the heap has taken: full slabs, partly used ones and large allocations. Beside [`Self::bytes_in_use`]
+    /// it tells how well the slabs are filled.
+    pub fn frames_taken(&self) -> usize {
+        self.slab_frames.load(Ordering::Relaxed) + self.large_bytes.load(Ordering::Relaxed) / PAGE_SIZE
     }
 
     /// Puts what this hart's magazines hold back into the slabs, so that empty slabs become frames again.
@@ -258,7 +270,7 @@ impl KernelHeap {
         {
             let mut slabs = self.classes[class].lock();
             while chain.length < batch(class)
-                && let Some(object) = slabs.take(class)
+                && let Some(object) = slabs.take(class, &self.slab_frames)
             {
                 chain.push(object);
             }
@@ -296,7 +308,7 @@ impl KernelHeap {
         }
         let mut slabs = self.classes[class].lock();
         while let Some(object) = chain.pop() {
-            slabs.put(class, object);
+            slabs.put(class, object, &self.slab_frames);
         }
     }
 

@@ -27,11 +27,12 @@ const APPLETS_MARKS: (&str, &str) = ("== applets begin ==", "== applets end ==")
 /// Process 1 of the Linux that tells what the applets print: runs the suite between two marks.
 const LINUX_INIT: &str = "#!/bin/busybox sh
 B=/bin/busybox
-$B mkdir -p /proc /sys /dev /tmp /root
+$B mkdir -p /proc /sys /dev /tmp /run /root
 $B mount -t proc proc /proc
 $B mount -t sysfs sysfs /sys
 $B mount -t devtmpfs devtmpfs /dev
 $B mount -t tmpfs -o mode=1777 tmpfs /tmp
+$B mount -t tmpfs tmpfs /run
 $B stty -opost </dev/console
 echo '== applets begin =='
 cd /

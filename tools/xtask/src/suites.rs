@@ -138,6 +138,10 @@ pub const SUITES: &[Suite] = &[
     guest("fork-bomb", &["/bin/fork-bomb"], ISOLATED_1, 120),
     guest("memory-hog", &["/bin/memory-hog"], DIRECT_1, 300),
     guest("memory-hog", &["/bin/memory-hog"], ISOLATED_2, 300),
+    guest("process-churn", &["/bin/process-churn"], DIRECT_1, 300),
+    guest("process-churn", &["/bin/process-churn"], ISOLATED_2, 300),
+    scenario("applets", scenarios::applets, MANY_HARTS, 300),
+    scenario("applets", scenarios::applets, POORER_1, 300),
     scenario("initramfs", scenarios::initramfs, DIRECT_1, 120),
     scenario("initramfs", scenarios::initramfs, ISOLATED_2, 120),
     scenario("initramfs", scenarios::initramfs, POORER_1, 120),
@@ -145,14 +149,6 @@ pub const SUITES: &[Suite] = &[
     guest("testlib", &["/bin/testlib"], POORER_MANY, 300),
     scenario("testlib-on-linux", scenarios::testlib_on_linux, LINUX_1_2, 300),
     scenario("initramfs-on-linux", scenarios::initramfs_on_linux, FOR_LINUX, 300),
-];
-
-/// Suites that do not pass yet (see docs/status.md): they run only when they are asked for by name.
-pub const PENDING: &[Suite] = &[
-    guest("process-churn", &["/bin/process-churn"], DIRECT_1, 300),
-    guest("process-churn", &["/bin/process-churn"], ISOLATED_2, 300),
-    scenario("applets", scenarios::applets, MANY_HARTS, 300),
-    scenario("applets", scenarios::applets, POORER_1, 300),
 ];
 
 impl Matrix {

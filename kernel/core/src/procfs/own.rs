@@ -32,6 +32,9 @@ fn memory(text: &mut Vec<u8>) {
     line!(text, "frames_total {total}");
     line!(text, "frames_free {free}");
     line!(text, "frames_used {}", total - free);
+    let heap_frames = boot::heap().frames_taken();
+    line!(text, "frames_beside_heap {}", (total - free).saturating_sub(heap_frames));
+    line!(text, "heap_frames {heap_frames}");
     line!(text, "heap_bytes {}", boot::heap().bytes_in_use());
     line!(text, "kernel_stacks {stacks}");
     line!(text, "kernel_stacks_free {stacks_free}");
