@@ -449,6 +449,7 @@ pub async fn replace_program(caller: &mut Caller, replacement: Replacement<'_>) 
         drop((former, core::mem::replace(&mut caller.files, files)));
     }
     caller.files.sweep_on_exec();
+    process.posix_timers.clear();
     caller.thread.signals.lock().alternate = AlternateStack::default();
     if loaded.credentials != former.credentials {
         process.set_identity(Identity::new(loaded.credentials.clone()));

@@ -5,8 +5,10 @@
 
 extern crate alloc;
 
+pub mod alarm;
 pub mod boot;
 pub mod calls;
+pub mod clock;
 pub mod command_line;
 pub mod console;
 pub mod console_terminal;
@@ -30,6 +32,7 @@ pub mod log;
 pub mod memory_map;
 pub mod out_of_memory;
 pub mod panic;
+pub mod posix_timer;
 pub mod power;
 pub mod process;
 pub mod procfs;
@@ -41,6 +44,7 @@ pub mod sysfs;
 pub mod terminal_device;
 pub mod thread;
 pub mod time;
+pub mod timer_file;
 pub mod translation;
 pub mod users;
 pub mod vdso;

@@ -6,7 +6,8 @@
 //! thread's `signals`, in that order. All are spin locks; nobody waits with one of them.
 
 use crate::exec::Execution;
-use crate::interval_timer::IntervalTimer;
+use crate::interval_timer::IntervalTimers;
+use crate::posix_timer::PosixTimers;
 use crate::signals::{self, ProcessSignals};
 use crate::thread::{ATTENTION_EXIT, Caller, Thread};
 use crate::users::User;
@@ -89,8 +90,10 @@ pub struct Process {
     pub traits: AtomicU32,
     /// What `personality` set; the kernel only keeps it.
     pub personality: AtomicU32,
-    /// What `setitimer` armed for real time.
-    pub real_timer: IntervalTimer,
+    /// What `setitimer` arms.
+    pub interval_timers: IntervalTimers,
+    /// What `timer_create` made.
+    pub posix_timers: PosixTimers,
     /// How much sooner (or, negative, later) than its memory says it is ended when memory runs out: thousandths of all
     /// memory (`oom_score_adj`).
     pub memory_score_adjustment: AtomicI32,
@@ -240,7 +243,8 @@ impl Process {
             death_signal: AtomicU32::new(0),
             traits: AtomicU32::new(traits::DUMPABLE),
             personality: AtomicU32::new(0),
-            real_timer: IntervalTimer::new(),
+            interval_timers: IntervalTimers::new(),
+            posix_timers: PosixTimers::new(),
             memory_score_adjustment: AtomicI32::new(0),
             last_name: SpinLock::new([0; 16]),
         })
@@ -414,7 +418,8 @@ async fn end_process(process: &Arc<Process>) {
         let mut state = process.state.lock();
         (state.space.take(), state.files.take(), state.executable.take(), state.execution.take())
     };
-    process.real_timer.disarm();
+    process.interval_timers.disarm();
+    process.posix_timers.clear();
     // Closing files may wake others and send messages; nothing of that under a lock.
     drop((files, executable, execution));
     translation::leave_space();

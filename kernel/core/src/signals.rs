@@ -8,6 +8,7 @@ use crate::process::{self, Process, Table};
 use crate::thread::{ATTENTION_EXIT, ATTENTION_SIGNAL, Caller, Thread, ThreadSignals};
 use ::process::signal::action::{Interruption, Protection, Resumption};
 use ::process::signal::frame::{self, FloatRegisters, IntegerRegisters, ThreadContext};
+use ::process::signal::pending::Outcome;
 use ::process::signal::stopping::{cancelled_by, stops_orphaned_group};
 use ::process::signal::{
     AlternateStack, Delivery, JobState, Notification, PendingSignals, SigAction, SigInfo, Signal,
@@ -162,6 +163,37 @@ pub fn send_to_thread(thread: &Arc<Thread>, information: SigInfo) -> Result<()> 
     Ok(())
 }
 
+/// Sends the signal of a timer's expiry to a process, or to one thread of it.
+pub fn send_expiry(process: &Arc<Process>, thread: Option<&Arc<Thread>>, information: SigInfo) {
+    let Some(signal) = information.signal() else { return };
+    let (outcome, notification) = {
+        let mut shared = process.signals.lock();
+        let first = || process.state.lock().threads.first().cloned();
+        let judge = thread.cloned().or_else(first);
+        let mask = judge.map_or(SignalSet::EMPTY, |judge| judge.signals.lock().mask);
+        let discarded = shared.actions.lock().discards_when_sent(signal, mask, shared.protection);
+        let notification = prepare(process, &mut shared, signal);
+        let outcome = match thread {
+            _ if discarded || signal == Signal::KILL => None,
+            Some(thread) => Some(thread.signals.lock().pending.send_expiry(information)),
+            None => Some(shared.pending.send_expiry(information)),
+        };
+        (outcome, notification)
+    };
+    match thread {
+        Some(thread) if outcome == Some(Outcome::Pending) => thread.notify(ATTENTION_SIGNAL),
+        _ => announce(process, signal, outcome.is_none() && signal != Signal::KILL),
+    }
+    report_job_change(process, notification);
+}
+
+/// Tells a timer what became of its signal, which was taken from its queue.
+fn taken(process: &Process, information: &SigInfo) {
+    if let Some(timer) = information.timer_number() {
+        process.posix_timers.delivered(timer, information.overrun());
+    }
+}
+
 /// What sending does at once: a stop signal takes pending continuations away and the other way round, and `SIGCONT`
 /// makes a stopped process go on even if it is blocked or ignored.
 fn prepare(process: &Process, shared: &mut ProcessSignals, signal: Signal) -> Notification {
@@ -311,6 +343,7 @@ fn look(thread: &Thread) -> Found {
     let mask = own.mask;
     match next_signal(&mut own.pending, &mut shared.pending, mask) {
         Some((signal, information)) => {
+            taken(&thread.process, &information);
             let delivery = shared.actions.lock().deliver(signal, shared.protection);
             Found::Signal(signal, information, delivery, shared.continuations)
         }
@@ -536,7 +569,9 @@ pub fn take_pending(thread: &Thread, set: SignalSet) -> Option<SigInfo> {
     let mut shared = thread.process.signals.lock();
     let mut own = thread.signals.lock();
     let others = SignalSet::ALL.difference(set);
-    next_signal(&mut own.pending, &mut shared.pending, others).map(|(_, information)| information)
+    let (_, information) = next_signal(&mut own.pending, &mut shared.pending, others)?;
+    taken(&thread.process, &information);
+    Some(information)
 }
 
 /// A thread has left its process: what it was told of and has not dealt with is another's to deal with.

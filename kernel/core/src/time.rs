@@ -86,23 +86,32 @@ pub fn set_realtime_ns(realtime_ns: i64) {
     WALL_SET.wake_all();
 }
 
+/// How often the time of day was set.
+pub fn wall_clock_settings() -> u32 {
+    WALL_SETTINGS.load(Ordering::Acquire)
+}
+
 /// Waits until it is `deadline_ns` nanoseconds since 1970, whoever sets the clock meanwhile.
 pub async fn sleep_until_realtime(deadline_ns: i64) {
-    loop {
-        let settings = WALL_SETTINGS.load(Ordering::Acquire);
-        let left = deadline_ns.saturating_sub(realtime_ns());
-        if left <= 0 {
-            return;
-        }
-        let mut sleep = pin!(sleep_until(now_ns().saturating_add(left as u64)));
-        let mut set =
-            pin!(WALL_SET.wait_until(|| (WALL_SETTINGS.load(Ordering::Acquire) != settings).then_some(())));
-        poll_fn(|context| match sleep.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => set.as_mut().poll(context),
-        })
-        .await;
+    while deadline_ns > realtime_ns() {
+        sleep_until_realtime_or_set(deadline_ns).await;
     }
+}
+
+/// As [`sleep_until_realtime`], but only until somebody sets the clock.
+pub async fn sleep_until_realtime_or_set(deadline_ns: i64) {
+    let settings = wall_clock_settings();
+    let left = deadline_ns.saturating_sub(realtime_ns());
+    if left <= 0 {
+        return;
+    }
+    let mut sleep = pin!(sleep_until(now_ns().saturating_add(left as u64)));
+    let mut set = pin!(WALL_SET.wait_until(|| (wall_clock_settings() != settings).then_some(())));
+    poll_fn(|context| match sleep.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => set.as_mut().poll(context),
+    })
+    .await;
 }
 
 /// Sets the hart's timer for the earliest deadline that it has. For the hart itself, preemption off or interrupts masked.

@@ -2,7 +2,7 @@
 
 use super::{
     copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names, poll,
-    resources, signal, status, system, time, unimplemented,
+    resources, signal, status, system, time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -234,8 +234,18 @@ system_calls! {
     number::__NR_restart_syscall => Box::pin(time::restart_syscall(caller, [a, b, c, d, e, f])).await,
     number::__NR_gettimeofday => Box::pin(time::gettimeofday(caller, a, b)).await,
     number::__NR_settimeofday => Box::pin(time::settimeofday(caller, a, b)).await,
-    number::__NR_getitimer => Box::pin(time::getitimer(caller, a, b)).await,
-    number::__NR_setitimer => Box::pin(time::setitimer(caller, a, b, c)).await,
+    number::__NR_getitimer => Box::pin(timers::getitimer(caller, a, b)).await,
+    number::__NR_setitimer => Box::pin(timers::setitimer(caller, a, b, c)).await,
+    number::__NR_timer_create => Box::pin(timers::timer_create(caller, a, b, c)).await,
+    number::__NR_timer_settime => Box::pin(timers::timer_settime(caller, a, b, c, d)).await,
+    number::__NR_timer_gettime => Box::pin(timers::timer_gettime(caller, a, b)).await,
+    number::__NR_timer_getoverrun => timers::timer_getoverrun(caller, a).await,
+    number::__NR_timer_delete => timers::timer_delete(caller, a).await,
+    number::__NR_timerfd_create => timers::timerfd_create(caller, a, b).await,
+    number::__NR_timerfd_settime => Box::pin(timers::timerfd_settime(caller, a, b, c, d)).await,
+    number::__NR_timerfd_gettime => Box::pin(timers::timerfd_gettime(caller, a, b)).await,
+    number::__NR_adjtimex => Box::pin(timers::adjtimex(caller, asked as u32, a)).await,
+    number::__NR_clock_adjtime => Box::pin(timers::clock_adjtime(caller, a, b)).await,
     number::__NR_uname => Box::pin(system::uname(caller, a)).await,
     number::__NR_sysinfo => Box::pin(system::sysinfo(caller, a)).await,
     number::__NR_getrandom => Box::pin(system::getrandom(caller, a, b, c)).await,

@@ -26,7 +26,10 @@ const EVENTS_MAX: usize = 256;
 const MILLISECOND_NS: u64 = 1_000_000;
 
 /// Gives the caller a descriptor of a file that no path leads to.
-fn insert(caller: &Caller, file: Arc<dyn File>, name: &str, flags: OpenFlags) -> Result<usize> {
+///
+/// # Errors
+/// `TooManyFiles`
+pub fn insert(caller: &Caller, file: Arc<dyn File>, name: &str, flags: OpenFlags) -> Result<usize> {
     let ownership = Ownership { permissions: 0o600, uid: 0, gid: 0 };
     let location = file_systems::anonymous().place_for(FileKind::Untyped, name, ownership);
     let open = OpenFile::from_file(file, location, OpenFlags::READ_WRITE | flags);

@@ -487,6 +487,10 @@ fn write_within<'a>(
 /// `lseek`
 pub async fn lseek(caller: &Caller, file: usize, offset: usize, whence: usize) -> Result<usize> {
     let file = caller.files.get(descriptor(file))?;
+    if !file.is_seekable() && file.location().kind() == FileKind::Untyped {
+        // Counters, timers and their kind have no offset, but do not say so.
+        return Ok(0);
+    }
     let offset = offset as i64;
     let to = match whence as u32 {
         linux::SEEK_SET => SeekFrom::Start(offset),

@@ -23,6 +23,7 @@ pub mod signal;
 pub mod status;
 pub mod system;
 pub mod time;
+pub mod timers;
 pub mod unimplemented;
 pub mod watching;
 

@@ -1,13 +1,13 @@
-//! Calls about time: clocks, sleeping, interval timers.
+//! Calls about time: clocks and sleeping.
 
-use super::unimplemented;
-use crate::interval_timer::Remaining;
+use crate::clock::{Clock, Part};
 use crate::process;
-use crate::thread::{Caller, Thread};
+use crate::thread::Caller;
 use crate::time;
 use ::process::credentials::Capability;
 use ::process::signal::action::Interruption;
 use abi::linux::general as number;
+use alloc::sync::Arc;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
 use base::{Error, Result};
@@ -19,88 +19,51 @@ const SECONDS_MAX: u64 = i64::MAX as u64 / SECOND_NS;
 /// The last second that the time of day may be set to: 30 years before nanoseconds overflow, as on Linux.
 const SETTABLE_SECONDS: u64 = SECONDS_MAX - 30 * 365 * 24 * 3600;
 
-/// A clock that a program names.
-#[derive(Debug)]
-enum Clock {
-    /// The time of day.
-    Realtime,
-    /// Since boot; nothing suspends the machine, so that this is one clock under several names.
-    Monotonic,
-    /// CPU time of a process, in user mode only or altogether.
-    Process(alloc::sync::Arc<process::Process>, Part),
-    /// CPU time of a thread.
-    Thread(alloc::sync::Arc<Thread>, Part),
+/// The clock with this number.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn clock_named(caller: &Caller, number: usize) -> Result<Clock> {
+    let number = number as u32 as i32;
+    if number < 0 {
+        return clock_of_other(caller, number);
+    }
+    Ok(match number as u32 {
+        number::CLOCK_REALTIME | number::CLOCK_REALTIME_COARSE | number::CLOCK_TAI => Clock::Realtime,
+        number::CLOCK_REALTIME_ALARM => Clock::Realtime,
+        number::CLOCK_MONOTONIC | number::CLOCK_MONOTONIC_RAW | number::CLOCK_MONOTONIC_COARSE => {
+            Clock::Monotonic
+        }
+        number::CLOCK_BOOTTIME | number::CLOCK_BOOTTIME_ALARM => Clock::Monotonic,
+        number::CLOCK_PROCESS_CPUTIME_ID => Clock::Process(caller.process().clone(), Part::All),
+        number::CLOCK_THREAD_CPUTIME_ID => Clock::Thread(caller.thread.clone(), Part::All),
+        _ => return Err(Error::InvalidArgument),
+    })
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    User,
-    All,
-}
-
-impl Clock {
-    /// The clock with this number.
-    ///
-    /// # Errors
-    /// `InvalidArgument`.
-    fn named(caller: &Caller, number: usize) -> Result<Clock> {
-        let number = number as u32 as i32;
-        if number < 0 {
-            return Self::of_other(caller, number);
-        }
-        Ok(match number as u32 {
-            number::CLOCK_REALTIME | number::CLOCK_REALTIME_COARSE | number::CLOCK_TAI => Clock::Realtime,
-            number::CLOCK_REALTIME_ALARM => Clock::Realtime,
-            number::CLOCK_MONOTONIC | number::CLOCK_MONOTONIC_RAW | number::CLOCK_MONOTONIC_COARSE => {
-                Clock::Monotonic
-            }
-            number::CLOCK_BOOTTIME | number::CLOCK_BOOTTIME_ALARM => Clock::Monotonic,
-            number::CLOCK_PROCESS_CPUTIME_ID => Clock::Process(caller.process().clone(), Part::All),
-            number::CLOCK_THREAD_CPUTIME_ID => Clock::Thread(caller.thread.clone(), Part::All),
-            _ => return Err(Error::InvalidArgument),
-        })
+/// A CPU-time clock by id, as `clock_getcpuclockid` makes its number: the id's complement, then a bit for threads, then
+/// which time (0 all, 1 user mode, 2 all; 3 is no CPU clock but a device's).
+fn clock_of_other(caller: &Caller, number: i32) -> Result<Clock> {
+    const OF_THREAD: i32 = 4;
+    let id = !(number >> 3) as u32;
+    let part = match number & 3 {
+        0 | 2 => Part::All,
+        1 => Part::User,
+        _ => return Err(Error::InvalidArgument),
+    };
+    let own = caller.process();
+    if number & OF_THREAD != 0 {
+        let thread = if id == 0 { Some(caller.thread.clone()) } else { process::find_thread(id) };
+        // Threads are known to their own process only.
+        let thread = thread.filter(|thread| thread.process.id == own.id).ok_or(Error::InvalidArgument)?;
+        return Ok(Clock::Thread(thread, part));
     }
-
-    /// A CPU-time clock by id, as `clock_getcpuclockid` makes its number: the id's complement, then a bit for threads,
-    /// then which time (0 all, 1 user mode, 2 all; 3 is no CPU clock but a device's).
-    fn of_other(caller: &Caller, number: i32) -> Result<Clock> {
-        const OF_THREAD: i32 = 4;
-        let id = !(number >> 3) as u32;
-        let part = match number & 3 {
-            0 | 2 => Part::All,
-            1 => Part::User,
-            _ => return Err(Error::InvalidArgument),
-        };
-        let own = caller.process();
-        if number & OF_THREAD != 0 {
-            let thread = if id == 0 { Some(caller.thread.clone()) } else { process::find_thread(id) };
-            // Threads are known to their own process only.
-            let thread = thread.filter(|thread| thread.process.id == own.id).ok_or(Error::InvalidArgument)?;
-            return Ok(Clock::Thread(thread, part));
-        }
-        let found = if id == 0 { Some(own.clone()) } else { process::find(id) };
-        Ok(Clock::Process(found.ok_or(Error::InvalidArgument)?, part))
-    }
-
-    fn now_ns(&self) -> i64 {
-        let sum = |user: u64, system: u64, part| if part == Part::User { user } else { user + system };
-        match self {
-            Clock::Realtime => time::realtime_ns(),
-            Clock::Monotonic => now_ns() as i64,
-            Clock::Process(process, part) => {
-                let usage = process.usage();
-                sum(usage.user_ns, usage.system_ns, *part) as i64
-            }
-            Clock::Thread(thread, part) => {
-                let (user, system) = thread.times();
-                sum(user, system, *part) as i64
-            }
-        }
-    }
+    let found = if id == 0 { Some(own.clone()) } else { process::find(id) };
+    Ok(Clock::Process(found.ok_or(Error::InvalidArgument)?, part))
 }
 
 /// `struct timespec` in its words.
-fn to_timespec(ns: i64) -> [i64; 2] {
+pub fn to_timespec(ns: i64) -> [i64; 2] {
     [ns.div_euclid(SECOND_NS as i64), ns.rem_euclid(SECOND_NS as i64)]
 }
 
@@ -138,14 +101,14 @@ pub async fn read_timeout(caller: &Caller, address: usize) -> Result<Option<u64>
 
 /// `clock_gettime`
 pub async fn clock_gettime(caller: &Caller, clock: usize, address: usize) -> Result<usize> {
-    let now = Clock::named(caller, clock)?.now_ns();
+    let now = clock_named(caller, clock)?.now_ns();
     caller.space.write_object(VirtualAddress::new(address), &to_timespec(now)).await?;
     Ok(0)
 }
 
 /// `clock_getres`: all clocks count the timebase, whose ticks are shown as a nanosecond, as on Linux.
 pub async fn clock_getres(caller: &Caller, clock: usize, address: usize) -> Result<usize> {
-    Clock::named(caller, clock)?;
+    clock_named(caller, clock)?;
     if address != 0 {
         caller.space.write_object(VirtualAddress::new(address), &[0i64, 1]).await?;
     }
@@ -184,8 +147,13 @@ pub async fn clock_settime(caller: &Caller, clock: usize, address: usize) -> Res
 }
 
 /// Writes what is left of a sleep that a signal interrupted, and arranges that it goes on.
-async fn interrupted(caller: &mut Caller, deadline_ns: u64, remaining: usize) -> Result<usize> {
-    let left = deadline_ns.saturating_sub(now_ns());
+async fn interrupted(
+    caller: &mut Caller,
+    clock: &Clock,
+    deadline_ns: u64,
+    remaining: usize,
+) -> Result<usize> {
+    let left = deadline_ns.saturating_sub(clock.now_ns() as u64);
     if left == 0 {
         return Ok(0);
     }
@@ -201,7 +169,15 @@ async fn interrupted(caller: &mut Caller, deadline_ns: u64, remaining: usize) ->
 async fn sleep(caller: &mut Caller, deadline_ns: u64, remaining: usize) -> Result<usize> {
     match caller.interruptible(time::sleep_until(deadline_ns)).await {
         Ok(()) => Ok(0),
-        Err(_) => interrupted(caller, deadline_ns, remaining).await,
+        Err(_) => interrupted(caller, &Clock::Monotonic, deadline_ns, remaining).await,
+    }
+}
+
+/// Sleeps until another clock shows a moment.
+async fn sleep_on(caller: &mut Caller, clock: &Clock, deadline_ns: u64, remaining: usize) -> Result<usize> {
+    match caller.interruptible(clock.sleep_until(deadline_ns)).await {
+        Ok(()) => Ok(0),
+        Err(_) => interrupted(caller, clock, deadline_ns, remaining).await,
     }
 }
 
@@ -214,13 +190,22 @@ pub async fn nanosleep(caller: &mut Caller, request: usize, remaining: usize) ->
 /// `clock_nanosleep`
 pub async fn clock_nanosleep(caller: &mut Caller, arguments: [usize; 4]) -> Result<usize> {
     let [clock, how, request, remaining] = arguments;
-    let clock = Clock::named(caller, clock)?;
+    let named = clock;
+    let clock = clock_named(caller, clock)?;
     let request = read_timespec(caller, request).await?;
     let absolute = how & number::TIMER_ABSTIME as usize != 0;
     match clock {
-        // To sleep until a thread that sleeps has used more time: Linux refuses only the plainest case.
-        Clock::Thread(..) => Err(Error::InvalidArgument),
-        Clock::Process(..) => Err(Error::NotSupported),
+        Clock::Thread(..) if named as u32 == number::CLOCK_THREAD_CPUTIME_ID => Err(Error::NotSupported),
+        // It would sleep until it has used more time.
+        Clock::Thread(ref thread, _) if Arc::ptr_eq(thread, &caller.thread) => Err(Error::InvalidArgument),
+        Clock::Thread(..) | Clock::Process(..) if absolute => {
+            caller.call.interruption = Interruption::UnlessHandled;
+            caller.interruptible(clock.sleep_until(request)).await.map(|()| 0)
+        }
+        Clock::Thread(..) | Clock::Process(..) => {
+            let deadline_ns = (clock.now_ns() as u64).saturating_add(request);
+            sleep_on(caller, &clock, deadline_ns, remaining).await
+        }
         _ if !absolute => sleep(caller, now_ns().saturating_add(request), remaining).await,
         Clock::Monotonic => {
             caller.call.interruption = Interruption::UnlessHandled;
@@ -241,7 +226,12 @@ pub async fn restart_syscall(caller: &mut Caller, arguments: [usize; 6]) -> Resu
     caller.call.restart_number = interrupted_call;
     match interrupted_call as u32 {
         number::__NR_nanosleep => sleep(caller, deadline_ns, arguments[1]).await,
-        number::__NR_clock_nanosleep => sleep(caller, deadline_ns, arguments[3]).await,
+        number::__NR_clock_nanosleep => match clock_named(caller, arguments[0])? {
+            clock @ (Clock::Process(..) | Clock::Thread(..)) => {
+                sleep_on(caller, &clock, deadline_ns, arguments[3]).await
+            }
+            _ => sleep(caller, deadline_ns, arguments[3]).await,
+        },
         number::__NR_futex => super::futex::continue_wait(caller, arguments, deadline_ns).await,
         // Nothing to go on with.
         _ => {
@@ -289,57 +279,18 @@ pub async fn settimeofday(caller: &Caller, address: usize, zone: usize) -> Resul
 }
 
 /// `struct timeval` in its words, of a length: what is not nothing is at least a microsecond.
-fn to_timeval(ns: u64) -> [i64; 2] {
+pub fn to_timeval(ns: u64) -> [i64; 2] {
     let ns = if ns == 0 { 0 } else { ns.max(MICROSECOND_NS) };
     [(ns / SECOND_NS) as i64, (ns % SECOND_NS / MICROSECOND_NS) as i64]
 }
 
-fn from_timeval([seconds, microseconds]: [i64; 2]) -> Result<u64> {
+/// Nanoseconds of a `struct timeval` that means a length.
+///
+/// # Errors
+/// `InvalidArgument`.
+pub fn from_timeval([seconds, microseconds]: [i64; 2]) -> Result<u64> {
     if !(0..1_000_000).contains(&microseconds) {
         return Err(Error::InvalidArgument);
     }
     from_timespec([seconds, microseconds * MICROSECOND_NS as i64])
-}
-
-/// `struct itimerval` in its words.
-fn to_itimerval(remaining: Remaining) -> [i64; 4] {
-    let [interval, value] = [to_timeval(remaining.interval_ns), to_timeval(remaining.value_ns)];
-    [interval[0], interval[1], value[0], value[1]]
-}
-
-/// `getitimer`
-pub async fn getitimer(caller: &Caller, which: usize, address: usize) -> Result<usize> {
-    let remaining = match which as u32 {
-        number::ITIMER_REAL => caller.process().real_timer.remaining(),
-        // They cannot be armed.
-        number::ITIMER_VIRTUAL | number::ITIMER_PROF => Remaining::default(),
-        _ => return Err(Error::InvalidArgument),
-    };
-    caller.space.write_object(VirtualAddress::new(address), &to_itimerval(remaining)).await?;
-    Ok(0)
-}
-
-/// `setitimer`. Timers of CPU time are not there yet: nothing ticks that they could count.
-pub async fn setitimer(caller: &Caller, which: usize, new: usize, old: usize) -> Result<usize> {
-    let given = match new {
-        0 => [0; 4],
-        _ => caller.space.read_object::<[i64; 4]>(VirtualAddress::new(new)).await?,
-    };
-    let interval_ns = from_timeval([given[0], given[1]])?;
-    let value_ns = from_timeval([given[2], given[3]])?;
-    let before = match which as u32 {
-        number::ITIMER_REAL => {
-            let process = caller.process();
-            process.real_timer.set(process, Remaining { value_ns, interval_ns })?
-        }
-        number::ITIMER_VIRTUAL | number::ITIMER_PROF if value_ns == 0 => Remaining::default(),
-        number::ITIMER_VIRTUAL | number::ITIMER_PROF => {
-            return unimplemented::refuse(number::__NR_setitimer as usize);
-        }
-        _ => return Err(Error::InvalidArgument),
-    };
-    if old != 0 {
-        caller.space.write_object(VirtualAddress::new(old), &to_itimerval(before)).await?;
-    }
-    Ok(0)
 }

@@ -184,6 +184,28 @@ impl SigInfo {
             && self.signal().is_some_and(|signal| super::SignalSet::SYNCHRONOUS.contains(signal))
     }
 
+    /// The timer whose expiry it tells of.
+    pub fn timer_number(&self) -> Option<u32> {
+        (self.code == SI_TIMER).then(|| self.pid())
+    }
+
+    /// Whether both tell of the same timer.
+    pub fn is_of_same_timer(&self, other: &SigInfo) -> bool {
+        self.timer_number().is_some()
+            && (self.timer_number(), self.signal) == (other.timer_number(), other.signal)
+    }
+
+    /// How many expirations of a timer it does not stand for.
+    pub fn overrun(&self) -> u32 {
+        self.uid()
+    }
+
+    /// Counts expirations of a timer that it does not stand for, up to `DELAYTIMER_MAX`.
+    pub fn add_overrun(&mut self, count: u32) {
+        let overrun = self.overrun().saturating_add(count).min(i32::MAX as u32);
+        *self = self.put_u32(4, overrun);
+    }
+
     /// Whether a process may send this to another by `rt_sigqueueinfo`: it must not look like the kernel's or `tkill`'s.
     pub fn may_be_forged(&self) -> bool {
         self.code < 0 && self.code != SI_TKILL

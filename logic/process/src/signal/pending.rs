@@ -96,6 +96,21 @@ impl PendingSignals {
         Ok(Outcome::Pending)
     }
 
+    /// Adds the expiry of a timer, as [`SigInfo::timer`] tells of it. While one of the same timer waits, this and what it
+    /// stands for are added to that one's overrun. (It does not matter whether the signal is pending otherwise.)
+    pub fn send_expiry(&mut self, information: SigInfo) -> Outcome {
+        if let Some(waiting) = self.queue.iter_mut().find(|waiting| waiting.is_of_same_timer(&information)) {
+            waiting.add_overrun(information.overrun().saturating_add(1));
+            return Outcome::Coalesced;
+        }
+        let Some(signal) = information.signal() else { return Outcome::Coalesced };
+        // It counts, but is not held back: there is one for each timer at most.
+        self.quota.charge(u64::MAX);
+        self.queue.push_back(information);
+        self.set.insert(signal);
+        Outcome::Pending
+    }
+
     /// Takes the first pending `signal` out, with what came with it.
     pub fn take(&mut self, signal: Signal) -> Option<SigInfo> {
         if !self.set.contains(signal) {
