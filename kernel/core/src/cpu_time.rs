@@ -14,6 +14,9 @@ use base::sync::atomic::{AtomicU64, Ordering};
 const ESTIMATE_MAX_NS: u64 = 1_000_000_000;
 /// One more than the greatest number of traps between two that are timed.
 const TRAPS_MAX: u32 = 64;
+/// A number of traps takes so many bits.
+const WEIGHT_BITS: u32 = 7;
+const _: () = assert!(TRAPS_MAX < 1 << WEIGHT_BITS);
 
 /// What a thread has used. Written by the thread alone.
 #[derive(Debug, Default)]
@@ -24,10 +27,11 @@ pub struct CpuTime {
     polled_since_ns: AtomicU64,
     /// Estimated kernel time that was not charged yet.
     estimate_ns: AtomicU64,
-    /// When the trap that is timed began; 0 when none is.
-    trapped_since_ns: AtomicU64,
-    /// For how many traps it counts.
-    trap_weight: AtomicU64,
+    /// When the trap that is timed began; when none is, when the last one was over.
+    sample_ns: AtomicU64,
+    /// For how many traps the one that is timed counts ([`WEIGHT_BITS`]), and above that how many nanoseconds it had been
+    /// since the last one; 0 when none is.
+    sample: AtomicU64,
 }
 
 impl CpuTime {
@@ -38,8 +42,8 @@ impl CpuTime {
             system_ns: AtomicU64::new(0),
             polled_since_ns: AtomicU64::new(0),
             estimate_ns: AtomicU64::new(0),
-            trapped_since_ns: AtomicU64::new(0),
-            trap_weight: AtomicU64::new(0),
+            sample_ns: AtomicU64::new(0),
+            sample: AtomicU64::new(0),
         }
     }
 
@@ -83,17 +87,24 @@ impl CpuTime {
     /// Begins to time a trap that counts for `weight` traps.
     #[cold]
     fn begin_trap(&self, weight: u32) {
-        self.trap_weight.store(weight.into(), Ordering::Relaxed);
-        self.trapped_since_ns.store(now_ns(), Ordering::Relaxed);
+        let begin_ns = now_ns();
+        let before_ns = begin_ns - self.sample_ns.load(Ordering::Relaxed);
+        self.sample.store(before_ns << WEIGHT_BITS | u64::from(weight), Ordering::Relaxed);
+        self.sample_ns.store(begin_ns, Ordering::Relaxed);
     }
 
     fn end_trap(&self, end_ns: u64) {
-        let since_ns = self.trapped_since_ns.load(Ordering::Relaxed);
-        if since_ns == 0 {
+        let sample = self.sample.load(Ordering::Relaxed);
+        if sample == 0 {
             return;
         }
-        self.trapped_since_ns.store(0, Ordering::Relaxed);
-        let took_ns = (end_ns - since_ns) * self.trap_weight.load(Ordering::Relaxed);
+        self.sample.store(0, Ordering::Relaxed);
+        let took_ns = end_ns - self.sample_ns.load(Ordering::Relaxed);
+        self.sample_ns.store(end_ns, Ordering::Relaxed);
+        // All the traps for which it counts cannot have taken longer than it was since the last one that was timed: one
+        // that took a thousand times as long as others (an interrupted hart, a busy host) must not count for sixty like it.
+        let (weight, before_ns) = (sample & ((1 << WEIGHT_BITS) - 1), sample >> WEIGHT_BITS);
+        let took_ns = (took_ns * weight).min(before_ns + took_ns);
         let estimate_ns = self.estimate_ns.load(Ordering::Relaxed) + took_ns;
         self.estimate_ns.store(estimate_ns.min(ESTIMATE_MAX_NS), Ordering::Relaxed);
     }
