@@ -4,6 +4,7 @@
 //! entered into its place, unless its creator has a signal to deal with: whoever sends a signal to a group or kills a
 //! process finds either the newcomer in the table, or the creator before it made one.
 
+use crate::calls::process_files;
 use crate::process::{FreshId, Identity, Inheritance, Process, TABLE, Table, traits};
 use crate::signals;
 use crate::thread::{Caller, Thread, ThreadSignals};
@@ -86,13 +87,15 @@ pub struct Request {
     pub parent_tid: usize,
     /// Where the newcomer finds the id, or where it is cleared.
     pub child_tid: usize,
+    /// Where the creator finds the newcomer's descriptor.
+    pub descriptor: usize,
 }
 
 impl Request {
     /// Refuses what cannot be.
     ///
     /// # Errors
-    /// `InvalidArgument`, for what Linux refuses and for what is not here: namespaces, process descriptors, and threads
+    /// `InvalidArgument`, for what Linux refuses and for what is not here: namespaces, descriptors of threads, and threads
     /// that do not share root and current directory.
     pub fn check(&self, creator: &Process) -> Result<()> {
         let flags = self.flags;
@@ -103,7 +106,8 @@ impl Request {
             && !(flags.contains(Flags::SIBLING) && creator.is_init())
             && !flags.contains(Flags::CLEAR_ACTIONS | Flags::ACTIONS)
             && !flags.contains(Flags::THREAD | Flags::VFORK);
-        let here = !flags.intersects(Flags::NEW_MOUNTS | Flags::NEW_NAMESPACES | Flags::PROCESS_DESCRIPTOR);
+        let here = !flags.intersects(Flags::NEW_MOUNTS | Flags::NEW_NAMESPACES)
+            && !flags.contains(Flags::PROCESS_DESCRIPTOR | Flags::THREAD);
         if possible && here { Ok(()) } else { Err(Error::InvalidArgument) }
     }
 }
@@ -146,17 +150,11 @@ pub async fn clone(caller: &mut Caller, request: &Request) -> Result<u32> {
     if let (Some(own), Some(task)) = (caller.thread.task(), thread.task()) {
         task.set_allowed_harts(own.allowed_harts());
     }
+    let descriptor = give_descriptor(caller, &process, request).await?;
     store_ids(caller, &space, id.number(), request).await;
-    {
-        let mut table = TABLE.lock();
-        if signals::interrupts(&caller.thread) {
-            caller.call.interruption = Interruption::Always;
-            return Err(Error::Interrupted);
-        }
-        if !within_limit(&creator.identity(), limit) {
-            return Err(Error::WouldBlock);
-        }
-        enter(&mut table, caller, &thread, request)?;
+    if let Err(error) = enter_if_allowed(caller, &thread, request, limit) {
+        take_descriptor_back(caller, descriptor);
+        return Err(error);
     }
     let id = id.keep();
     let vforked = request.flags.contains(Flags::VFORK);
@@ -168,6 +166,44 @@ pub async fn clone(caller: &mut Caller, request: &Request) -> Result<u32> {
         process.vforked(&caller.thread).await;
     }
     Ok(id)
+}
+
+/// Gives the creator a descriptor of the newcomer, if it wants one.
+async fn give_descriptor(
+    caller: &Caller,
+    process: &Arc<Process>,
+    request: &Request,
+) -> Result<Option<usize>> {
+    if !request.flags.contains(Flags::PROCESS_DESCRIPTOR) {
+        return Ok(None);
+    }
+    let descriptor = process_files::insert(caller, process.clone(), vfs::OpenFlags::empty())?;
+    let place = VirtualAddress::new(request.descriptor);
+    if let Err(error) = caller.space.write_object(place, &(descriptor as u32)).await {
+        take_descriptor_back(caller, Some(descriptor));
+        return Err(error);
+    }
+    Ok(Some(descriptor))
+}
+
+fn take_descriptor_back(caller: &Caller, descriptor: Option<usize>) {
+    if let Some(descriptor) = descriptor {
+        // Another thread may have closed it already.
+        drop(caller.files.remove(descriptor as u32));
+    }
+}
+
+/// Enters a newcomer into the table, unless its creator has a signal to deal with first or is at its limit.
+fn enter_if_allowed(caller: &mut Caller, thread: &Arc<Thread>, request: &Request, limit: u64) -> Result<()> {
+    let mut table = TABLE.lock();
+    if signals::interrupts(&caller.thread) {
+        caller.call.interruption = Interruption::Always;
+        return Err(Error::Interrupted);
+    }
+    if !within_limit(&caller.process().identity(), limit) {
+        return Err(Error::WouldBlock);
+    }
+    enter(&mut table, caller, thread, request)
 }
 
 /// Enters a newcomer into the table.

@@ -70,6 +70,8 @@ pub struct Process {
     pub parent_id: AtomicU32,
     /// Woken when a child changes, or this process's own exit is complete.
     pub children_changed: WaitQueue,
+    /// Woken when it has ended.
+    pub ended: WaitQueue,
     /// Woken when the program of a `vfork` child has started or the child has ended.
     pub vfork_done: WaitQueue,
     /// The signal that its parent gets at its end; 0 for none.
@@ -233,6 +235,7 @@ impl Process {
             place: SpinLock::new(inheritance.place),
             parent_id: AtomicU32::new(0),
             children_changed: WaitQueue::new(),
+            ended: WaitQueue::new(),
             vfork_done: WaitQueue::new(),
             exit_signal: AtomicU32::new(Signal::CHLD.number().into()),
             signal_return: AtomicUsize::new(0),
@@ -520,6 +523,7 @@ fn report_end(process: &Arc<Process>) {
     process.waitable.store(true, Ordering::Release);
     let reaped = parent.and_then(|parent| tell_parent(&mut table, process, &parent));
     drop(table);
+    process.ended.wake_all();
     drop(reaped);
 }
 

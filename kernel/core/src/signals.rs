@@ -30,6 +30,9 @@ pub use ::process::signal::information::{
 /// `restart_syscall`'s number, in `a7` when an interrupted call goes on through it.
 const RESTART_SYSCALL: usize = abi::linux::general::__NR_restart_syscall as usize;
 
+/// Where those wait who read signals from files: there are few of them, and what they want differs.
+pub static WATCHERS: WaitQueue = WaitQueue::new();
+
 /// The signal state of a process.
 pub struct ProcessSignals {
     /// What is arranged; shared by those that `clone` with `CLONE_SIGHAND` made.
@@ -132,6 +135,7 @@ pub fn queue_to_process(process: &Arc<Process>, information: SigInfo) -> Result<
         (discarded, notification)
     };
     announce(process, signal, discarded);
+    WATCHERS.wake_all();
     report_job_change(process, notification);
     Ok(())
 }
@@ -159,6 +163,7 @@ pub fn send_to_thread(thread: &Arc<Thread>, information: SigInfo) -> Result<()> 
     } else if !discarded {
         thread.notify(ATTENTION_SIGNAL);
     }
+    WATCHERS.wake_all();
     report_job_change(process, notification);
     Ok(())
 }
@@ -184,6 +189,7 @@ pub fn send_expiry(process: &Arc<Process>, thread: Option<&Arc<Thread>>, informa
         Some(thread) if outcome == Some(Outcome::Pending) => thread.notify(ATTENTION_SIGNAL),
         _ => announce(process, signal, outcome.is_none() && signal != Signal::KILL),
     }
+    WATCHERS.wake_all();
     report_job_change(process, notification);
 }
 
@@ -562,6 +568,13 @@ pub fn restore_mask(thread: &Thread) {
 /// Makes the thread, which is the caller, look at its signals before it goes back to user mode.
 pub fn look_again(thread: &Thread) {
     thread.notify_self(ATTENTION_SIGNAL);
+}
+
+/// What is pending for the thread or its process.
+pub fn pending(thread: &Thread) -> SignalSet {
+    let shared = thread.process.signals.lock();
+    let own = thread.signals.lock();
+    shared.pending.set().union(own.pending.set())
 }
 
 /// Takes a signal of `set` that is pending for the thread or its process out of its queue (`sigtimedwait`).

@@ -223,6 +223,16 @@ impl Thread {
     }
 }
 
+/// The thread whose coroutine runs here, if it is a thread's. That of `likely`'s threads is found at once, others among
+/// all there are.
+pub fn current(likely: Option<&Process>) -> Option<Arc<Thread>> {
+    // The coroutine stays the same, whichever hart goes on with it.
+    let address = hart::with(|hart| hart.local.current.get())?.address();
+    let is_it = |thread: &&Arc<Thread>| thread.task().is_some_and(|task| task.address() == address);
+    let found = likely.and_then(|process| process.state.lock().threads.iter().find(is_it).cloned());
+    found.or_else(|| process::TABLE.lock().threads.values().find(is_it).cloned())
+}
+
 impl Caller {
     /// A caller for a thread that starts with these registers.
     pub fn new(

@@ -329,11 +329,14 @@ impl Credentials {
 
     /// Whether it may change the limits or the scheduling of a process with `target`'s credentials.
     pub fn may_limit(&self, target: &Credentials) -> bool {
+        self.is_same_user(target) || self.has(Capability::Resource)
+    }
+
+    /// Whether its real user and group are those of `target`, real, effective and saved.
+    pub fn is_same_user(&self, target: &Credentials) -> bool {
         let user = [target.user.real, target.user.effective, target.user.saved];
         let group = [target.group.real, target.group.effective, target.group.saved];
-        let same =
-            user.iter().all(|id| *id == self.user.real) && group.iter().all(|id| *id == self.group.real);
-        same || self.has(Capability::Resource)
+        user.iter().all(|id| *id == self.user.real) && group.iter().all(|id| *id == self.group.real)
     }
 }
 

@@ -1,8 +1,9 @@
 //! From a number to a call.
 
+use super::process_files::Direction;
 use super::{
     copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names, poll,
-    resources, signal, status, system, time, timers, unimplemented,
+    process_files, resources, signal, status, system, time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -81,6 +82,16 @@ system_calls! {
     number::__NR_rt_tgsigqueueinfo => Box::pin(signal::rt_tgsigqueueinfo(caller, [a, b, c, d])).await,
     number::__NR_sigaltstack => Box::pin(signal::sigaltstack(caller, a, b)).await,
     number::__NR_futex => futex::futex(caller, [a, b, c, d, e, f]).await,
+    number::__NR_signalfd4 => Box::pin(signal::signalfd4(caller, a, b, c, d)).await,
+    number::__NR_pidfd_open => process_files::pidfd_open(caller, a, b).await,
+    number::__NR_pidfd_send_signal => Box::pin(process_files::pidfd_send_signal(caller, [a, b, c, d])).await,
+    number::__NR_pidfd_getfd => process_files::pidfd_getfd(caller, a, b, c).await,
+    number::__NR_process_vm_readv => {
+        Box::pin(process_files::process_vm(caller, Direction::Read, [a, b, c, d, e, f])).await
+    }
+    number::__NR_process_vm_writev => {
+        Box::pin(process_files::process_vm(caller, Direction::Write, [a, b, c, d, e, f])).await
+    }
     number::__NR_kill => signal::kill(caller, a, b).await,
     number::__NR_tkill => signal::tkill(caller, a, b).await,
     number::__NR_tgkill => signal::tgkill(caller, a, b, c).await,

@@ -22,7 +22,13 @@ pub async fn clone(caller: &mut Caller, arguments: [usize; 5]) -> Result<usize> 
     let flags = flags as u32;
     let exit_signal = flags & number::CSIGNAL;
     let flags = Flags::from_bits(u64::from(flags & !number::CSIGNAL)).ok_or(Error::InvalidArgument)?;
-    let request = fork::Request { flags, exit_signal, stack_pointer, tls, parent_tid, child_tid };
+    if flags.contains(Flags::PROCESS_DESCRIPTOR) && flags.intersects(Flags::SET_PARENT_TID | Flags::DETACHED)
+    {
+        // Both would be stored at one address.
+        return Err(Error::InvalidArgument);
+    }
+    let descriptor = parent_tid;
+    let request = fork::Request { flags, exit_signal, stack_pointer, tls, parent_tid, child_tid, descriptor };
     fork::clone(caller, &request).await.map(|id| id as usize)
 }
 
@@ -71,7 +77,7 @@ async fn read_clone_arguments(
         set_tid_size,
         cgroup,
     ] = words;
-    let _ = (descriptor, cgroup);
+    let _ = cgroup;
     if (set_tid == 0) != (set_tid_size == 0) || set_tid_size != 0 {
         // Chosen ids are for restoring processes, which is not done here.
         return Err(Error::InvalidArgument);
@@ -97,6 +103,7 @@ async fn read_clone_arguments(
         tls: tls as usize,
         parent_tid: parent_tid as usize,
         child_tid: child_tid as usize,
+        descriptor: descriptor as usize,
     })
 }
 
@@ -285,7 +292,19 @@ pub async fn waitid(caller: &Caller, arguments: [usize; 5]) -> Result<usize> {
 }
 
 async fn wait_by_kind(caller: &Caller, kind: usize, id: usize, options: usize) -> Result<Option<Report>> {
-    let options = Options::for_waitid(options as u32)?;
-    let target = Target::for_waitid(kind as u32, id as u32 as i32, own_group(caller))?;
-    wait_for(caller, wait::Request { target, options, thread: caller.thread.id() }).await
+    /// `P_PIDFD`
+    const BY_DESCRIPTOR: u32 = 3;
+    let mut options = Options::for_waitid(options as u32)?;
+    let (target, may_wait) = match kind as u32 {
+        BY_DESCRIPTOR => {
+            let (process, may_wait) = super::process_files::awaited(caller, id)?;
+            (Target::Process(process), may_wait)
+        }
+        kind => (Target::for_waitid(kind, id as u32 as i32, own_group(caller))?, true),
+    };
+    let asks_only = options.contains(Options::NO_HANG);
+    options.set(Options::NO_HANG, asks_only || !may_wait);
+    let found = wait_for(caller, wait::Request { target, options, thread: caller.thread.id() }).await?;
+    // A descriptor that is not to be waited for says so by an error.
+    if found.is_none() && !asks_only { Err(Error::WouldBlock) } else { Ok(found) }
 }

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod mounts;
 pub mod names;
 pub mod poll;
+pub mod process_files;
 pub mod resources;
 pub mod signal;
 pub mod status;

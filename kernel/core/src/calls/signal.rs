@@ -1,6 +1,7 @@
 //! Calls about signals: arranging, blocking, sending, awaiting them, and returning from their handlers.
 
 use crate::process::{self, Process, TABLE};
+use crate::signal_file::SignalFile;
 use crate::signals;
 use crate::thread::{Caller, Thread};
 use ::process::credentials::Credentials;
@@ -14,6 +15,7 @@ use base::hal::now_ns;
 use base::{Error, Result};
 use core::future::poll_fn;
 use core::task::Poll;
+use vfs::OpenFlags;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -244,6 +246,50 @@ pub async fn kill(caller: &Caller, target: usize, signal: usize) -> Result<usize
             kill_one(&table, caller, &target, signal)
         }
     }
+}
+
+/// Sends a process a signal, or asks with 0 whether that could be; with what the caller says comes with it, if it does.
+///
+/// # Errors
+/// `InvalidArgument`, `NotPermitted`, `WouldBlock`.
+pub fn signal_process(
+    caller: &Caller,
+    target: &Arc<Process>,
+    signal: usize,
+    given: Option<&[u8; SigInfo::SIZE]>,
+) -> Result<usize> {
+    let table = TABLE.lock();
+    let signal = signal_or_question(signal)?;
+    check_permission(&table, caller, target, signal)?;
+    let Some(signal) = signal else { return Ok(0) };
+    let information = match given {
+        Some(bytes) => SigInfo::from_user(signal, bytes)?,
+        None => sent_by(caller, signal),
+    };
+    signals::queue_to_process(target, information).map(|()| 0)
+}
+
+/// Sends a signal to the group that a process leads.
+///
+/// # Errors
+/// As for `kill`.
+pub fn signal_group_of(caller: &Caller, target: &Process, signal: usize) -> Result<usize> {
+    kill_group(&TABLE.lock(), caller, target.id, signal)
+}
+
+/// `signalfd4`
+pub async fn signalfd4(caller: &Caller, file: usize, set: usize, size: usize, flags: usize) -> Result<usize> {
+    check_set_size(size)?;
+    let set = read_set(caller, set).await?.difference(SignalSet::UNBLOCKABLE);
+    let flags = super::names::check_flags(flags, number::O_CLOEXEC | number::O_NONBLOCK)?;
+    if file as u32 as i32 == -1 {
+        let made = SignalFile::new(set, caller.process());
+        return super::events::insert(caller, made, "[signalfd]", OpenFlags::from_bits_retain(flags));
+    }
+    let open = caller.files.get(super::descriptor(file))?;
+    let signals_of = open.file().downcast_ref::<SignalFile>().ok_or(Error::InvalidArgument)?;
+    signals_of.set_signals(set);
+    Ok(file as u32 as usize)
 }
 
 fn kill_one(table: &process::Table, caller: &Caller, target: &Arc<Process>, signal: usize) -> Result<usize> {

@@ -26,6 +26,14 @@ pub const BUS_ADRERR: i32 = 2;
 pub const ILL_ILLOPC: i32 = 1;
 /// `TRAP_BRKPT`: a breakpoint.
 pub const TRAP_BRKPT: i32 = 1;
+/// `SI_SIGIO`: by a file that became ready, when not even that could be queued.
+pub const SI_SIGIO: i32 = -5;
+/// `POLL_IN`: there is something to read.
+pub const POLL_IN: i32 = 1;
+/// `POLL_OUT`: there is room to write.
+pub const POLL_OUT: i32 = 2;
+/// `POLL_HUP`: the other side is gone.
+pub const POLL_HUP: i32 = 6;
 /// `CLD_EXITED`: the child ended by itself.
 pub const CLD_EXITED: i32 = 1;
 /// `CLD_KILLED`: a signal ended the child.
@@ -50,6 +58,23 @@ pub struct SigInfo {
     fields: [u8; FIELDS],
 }
 
+/// What the fields of a signal's information are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layout {
+    /// Process and user.
+    Sender,
+    /// Process, user and value.
+    Queued,
+    /// Timer, overrun and value.
+    Timer,
+    /// What a file is ready for, and its descriptor.
+    Readiness,
+    /// A child and what became of it.
+    Child,
+    /// An address.
+    Fault,
+}
+
 /// A child's end, stop or continuation, as `SIGCHLD` and `waitid` report it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildReport {
@@ -70,6 +95,8 @@ pub struct ChildReport {
 impl SigInfo {
     /// Bytes of the structure that programs see.
     pub const SIZE: usize = 128;
+    /// Bytes of the structure that a signal's file gives.
+    pub const RECORD_SIZE: usize = 128;
 
     fn new(signal: u8, code: i32) -> SigInfo {
         SigInfo { signal: i32::from(signal), errno: 0, code, fields: [0; FIELDS] }
@@ -106,6 +133,11 @@ impl SigInfo {
     /// By a POSIX timer: its id, how many expirations were lost, the value given to `timer_create`.
     pub fn timer(signal: Signal, timer: u32, overrun: u32, value: u64) -> SigInfo {
         Self::new(signal.number(), SI_TIMER).put_u32(0, timer).put_u32(4, overrun).put_u64(8, value)
+    }
+
+    /// By a file that became ready: one of the `POLL_` codes, what it is ready for as `poll` has it, and its descriptor.
+    pub fn readiness(signal: Signal, code: i32, events: u64, descriptor: u32) -> SigInfo {
+        Self::new(signal.number(), code).put_u64(0, events).put_u32(8, descriptor)
     }
 
     /// By an instruction of the thread, at or about `address`; `code` says why (`SEGV_MAPERR` and so on).
@@ -158,6 +190,56 @@ impl SigInfo {
         bytes[8..12].copy_from_slice(&self.code.to_le_bytes());
         bytes[FIELDS_START..FIELDS_START + FIELDS].copy_from_slice(&self.fields);
         bytes
+    }
+
+    /// As a signal's file tells it: `struct signalfd_siginfo`.
+    pub fn to_record(&self) -> [u8; Self::RECORD_SIZE] {
+        let mut bytes = [0; Self::RECORD_SIZE];
+        let mut put =
+            |offset: usize, value: &[u8]| bytes[offset..offset + value.len()].copy_from_slice(value);
+        put(0, &self.signal.to_le_bytes());
+        put(4, &self.errno.to_le_bytes());
+        put(8, &self.code.to_le_bytes());
+        let field = |offset: usize, length: usize| &self.fields[offset..offset + length];
+        match self.layout() {
+            Layout::Sender => put(12, field(0, 8)),
+            Layout::Queued => {
+                put(12, field(0, 8));
+                put(44, field(8, 4));
+                put(48, field(8, 8));
+            }
+            Layout::Timer => {
+                put(24, field(0, 4));
+                put(32, field(4, 4));
+                put(44, field(8, 4));
+                put(48, field(8, 8));
+            }
+            Layout::Readiness => {
+                put(28, field(0, 4));
+                put(20, field(8, 4));
+            }
+            Layout::Child => {
+                put(12, field(0, 8));
+                put(40, field(8, 4));
+                put(56, field(16, 16));
+            }
+            Layout::Fault => put(72, field(0, 8)),
+        }
+        bytes
+    }
+
+    /// What stands in its fields.
+    fn layout(&self) -> Layout {
+        match (self.code, self.signal()) {
+            (SI_TIMER, _) => Layout::Timer,
+            (SI_SIGIO, _) => Layout::Readiness,
+            (code, _) if code < SI_USER => Layout::Queued,
+            (SI_USER | SI_KERNEL.., _) => Layout::Sender,
+            (_, Some(Signal::CHLD)) => Layout::Child,
+            (_, Some(Signal::ILL | Signal::FPE | Signal::SEGV | Signal::BUS | Signal::TRAP)) => Layout::Fault,
+            (POLL_IN..=POLL_HUP, _) => Layout::Readiness,
+            _ => Layout::Sender,
+        }
     }
 
     /// Which signal it came with; `None` for one that was not sent (an empty `waitid` result).
@@ -259,6 +341,18 @@ mod tests {
         assert_eq!((crate::word_at(&child, 32), crate::word_at(&child, 40)), (10, 11));
         let timer = SigInfo::timer(Signal::ALRM, 3, 4, 5).to_bytes();
         assert_eq!([8, 16, 20, 24].map(|offset| u32_at(&timer, offset)), [-2i32 as u32, 3, 4, 5]);
+    }
+
+    #[test]
+    fn a_record_has_the_fields_of_its_kind() {
+        let kill = SigInfo::kill(Signal::TERM, 42, 1000).to_record();
+        assert_eq!([0, 4, 8, 12, 16, 24].map(|offset| u32_at(&kill, offset)), [15, 0, 0, 42, 1000, 0]);
+        let timer = SigInfo::timer(Signal::ALRM, 3, 4, 5).to_record();
+        assert_eq!([12, 24, 32, 44].map(|offset| u32_at(&timer, offset)), [0, 3, 4, 5]);
+        let fault = SigInfo::fault(Signal::SEGV, SEGV_ACCERR, 0x1_2345_6789).to_record();
+        assert_eq!(crate::word_at(&fault, 72), 0x1_2345_6789);
+        let ready = SigInfo::readiness(Signal::new(40).unwrap(), POLL_IN, 0x41, 7).to_record();
+        assert_eq!([20, 28].map(|offset| u32_at(&ready, offset)), [7, 0x41]);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The table of subjects, in the order in which they run. A subject is a file here; a test is a row of its table.
 
+mod process_files;
 mod signal_actions;
+mod signal_files;
 mod timers;
 
 use crate::runner::Subject;
@@ -8,5 +10,7 @@ use crate::runner::Subject;
 /// Every subject.
 pub const ALL: &[Subject] = &[
     Subject { name: "signal-actions", tests: signal_actions::TESTS },
+    Subject { name: "signal-files", tests: signal_files::TESTS },
+    Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
 ];
