@@ -7,11 +7,12 @@ use crate::linux::errno as number;
 
 macro_rules! errors {
     ($($name:ident = $errno:ident, $text:literal;)*) => {
-        /// Why an operation failed; one variant for each errno value that the system can give.
+        /// Why an operation failed; one variant for each errno value that the system can give. As wide as a register, so
+        /// that a `Result` of a number is returned in two.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[repr(u16)]
+        #[repr(u64)]
         pub enum Error {
-            $(#[doc = concat!("`", stringify!($errno), "`: ", $text, ".")] $name = number::$errno as u16,)*
+            $(#[doc = concat!("`", stringify!($errno), "`: ", $text, ".")] $name = number::$errno as u64,)*
         }
 
         impl Error {
@@ -25,7 +26,7 @@ macro_rules! errors {
 
             /// What a system call returns for this error: the negated errno value.
             pub const fn to_return_value(self) -> usize {
-                (self as u16 as usize).wrapping_neg()
+                (self as usize).wrapping_neg()
             }
 
             /// The error with this positive errno value, if the system has one.

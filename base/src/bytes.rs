@@ -154,6 +154,12 @@ impl<'a> Sink<'a> {
         Self { remaining: piece.len(), pieces: Pieces::One(piece), offset: 0 }
     }
 
+    /// A sink into shared memory in one piece.
+    #[inline]
+    pub fn shared(piece: SharedBytes<'a>) -> Self {
+        Self { remaining: piece.len(), pieces: Pieces::One(piece), offset: 0 }
+    }
+
     /// A sink into shared memory, piece after piece.
     pub fn scattered(pieces: &'a [SharedBytes<'a>]) -> Self {
         let pieces = Pieces::Many(pieces);
@@ -216,6 +222,12 @@ impl<'a> Source<'a> {
         // A source is only ever read from, so that the pointer's mutability is never used.
         let piece =
             SharedBytes { pointer: bytes.as_ptr().cast_mut(), length: bytes.len(), lifetime: PhantomData };
+        Self { remaining: piece.len(), pieces: Pieces::One(piece), offset: 0 }
+    }
+
+    /// A source in shared memory in one piece.
+    #[inline]
+    pub fn shared(piece: SharedBytes<'a>) -> Self {
         Self { remaining: piece.len(), pieces: Pieces::One(piece), offset: 0 }
     }
 

@@ -14,6 +14,7 @@ pub mod firmware;
 pub mod float;
 pub mod hart;
 pub mod imsic;
+pub mod memory;
 pub mod paging;
 pub mod stack;
 pub mod timer;

@@ -103,7 +103,7 @@ impl Semaphore {
                 self.publish(&list);
             }
             let complete = batch.len() < WAKE_BATCH;
-            batch.into_iter().for_each(Waker::wake);
+            batch.drain(..).for_each(Waker::wake);
             if complete {
                 return;
             }

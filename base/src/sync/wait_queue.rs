@@ -45,6 +45,13 @@ impl WaitQueue {
         WaitUntil { waiter: Waiter::new(self), check }
     }
 
+    /// Enters the queue, then waits for one notification unless `found` says that there is no need: for who has just looked
+    /// in vain, and will look again. May end without a reason.
+    #[inline]
+    pub fn wait_unless<F: Fn() -> bool>(&self, found: F) -> WaitUnless<'_, F> {
+        WaitUnless { waiter: Waiter::new(self), found }
+    }
+
     /// Waits for one notification that is sent after the first poll. Notifications are not kept: where the reason
     /// can come before the wait, use [`WaitQueue::wait_until`].
     #[inline]
@@ -108,24 +115,36 @@ impl WaitQueue {
                 return woken;
             }
             woken += batch.len();
-            batch.into_iter().for_each(Waker::wake);
+            batch.drain(..).for_each(Waker::wake);
         }
     }
 
-    #[cold]
+    /// Wakes the first, and the others if there are any, which is rare.
     fn wake_all_slow(&self) {
-        // Those who enter while batches are being woken belong to the next epoch and are left alone: without that,
-        // waiters whose condition stays false would keep this loop going for ever.
-        let mut last_epoch = None;
+        let (first, last_epoch, more) = {
+            let mut list = self.list.lock();
+            let last_epoch = self.epoch.load(Ordering::Relaxed);
+            self.epoch.store(last_epoch.wrapping_add(1), Ordering::Relaxed);
+            let first = list.pop_front(NodeState::NotifiedAll);
+            self.publish(&list);
+            (first, last_epoch, !list.is_empty())
+        };
+        if let Some(waker) = first {
+            waker.wake();
+        }
+        if more {
+            self.wake_epoch(last_epoch);
+        }
+    }
+
+    /// Wakes those who entered up to this epoch. Those who enter while batches are being woken belong to the next one and are
+    /// left alone: without that, waiters whose condition stays false would keep this loop going for ever.
+    #[cold]
+    fn wake_epoch(&self, last: u32) {
         loop {
             let mut batch = WakeBatch::new();
             {
                 let mut list = self.list.lock();
-                let last = *last_epoch.get_or_insert_with(|| {
-                    let last = self.epoch.load(Ordering::Relaxed);
-                    self.epoch.store(last.wrapping_add(1), Ordering::Relaxed);
-                    last
-                });
                 while batch.len() < WAKE_BATCH
                     && let Some(tag) = list.front_tag()
                     && last.wrapping_sub(tag) <= u32::MAX / 2
@@ -138,11 +157,12 @@ impl WaitQueue {
             if batch.is_empty() {
                 return;
             }
-            batch.into_iter().for_each(Waker::wake);
+            batch.drain(..).for_each(Waker::wake);
         }
     }
 
     /// Brings `waiting` up to date with the list, whose lock the caller holds.
+    #[inline]
     fn publish(&self, list: &WaitList) {
         if list.is_empty() {
             self.waiting.store(0, Ordering::Relaxed);
@@ -335,6 +355,34 @@ impl<T, F: FnMut() -> Option<T>> Future for WaitUntil<'_, F> {
             }
             None => Poll::Pending,
         }
+    }
+}
+
+/// The future of [`WaitQueue::wait_unless`].
+#[must_use = "a future does nothing until it is awaited"]
+pub struct WaitUnless<'q, F> {
+    waiter: Waiter<&'q WaitQueue>,
+    found: F,
+}
+
+impl<F: Fn() -> bool> Future for WaitUnless<'_, F> {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: `waiter` is pinned with the whole; `found` never is.
+        let (mut waiter, found) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.waiter), &this.found)
+        };
+        if waiter.as_mut().take_notification() {
+            return Poll::Ready(());
+        }
+        if waiter.as_mut().register(context.waker()) && found() {
+            waiter.deregister();
+            return Poll::Ready(());
+        }
+        Poll::Pending
     }
 }
 

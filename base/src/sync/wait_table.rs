@@ -187,7 +187,7 @@ impl<K: TableKey, const BUCKETS: usize> WaitTable<K, BUCKETS> {
                 return woken;
             }
             woken += batch.len();
-            batch.into_iter().for_each(Waker::wake);
+            batch.drain(..).for_each(Waker::wake);
             if woken == count {
                 return woken;
             }
@@ -250,7 +250,7 @@ impl<K: TableKey, const BUCKETS: usize> WaitTable<K, BUCKETS> {
                     }
                 }
             }
-            batch.into_iter().for_each(Waker::wake);
+            batch.drain(..).for_each(Waker::wake);
             if steps < WAKE_BATCH || woken + moved >= wake.saturating_add(limit) {
                 return Ok((woken, moved));
             }

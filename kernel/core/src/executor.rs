@@ -183,11 +183,11 @@ fn interrupt_hart(target: &'static Hart, here: usize) {
 fn begin_slice(target: &'static Hart, here: usize) {
     if target.index() == here {
         let running = target.running().map_or(0, |running| usize::from(running.number()));
-        let slice = target.local.slices[running].get();
-        let continued = slice.task.is_some() && slice.task == target.local.current.get();
-        let left_ns = if continued { slice.left_ns } else { TIME_SLICE_NS };
+        let slice = &target.local.slices[running];
+        let continued = slice.get().task.is_some() && slice.get().task == target.local.current.get();
+        let left_ns = if continued { slice.take().left_ns } else { TIME_SLICE_NS };
         target.local.slice_end_ns.set(now_ns() + left_ns);
-        time::arm(target);
+        time::arm_for_slice(target);
     } else {
         // Its handler finds a slice that has no end yet, and sets one.
         interrupts::notify(target);
@@ -283,19 +283,21 @@ fn leave() {
     hart::with(leave_hart);
 }
 
+#[inline]
 fn leave_hart(hart: &Hart) {
-    if hart.local.slice_end_ns.get() != 0 {
-        keep_slice(hart);
-    }
+    hart.local.slice_end_ns.set(0);
     hart.local.current.set(None);
     hart.set_running_task(None);
     hart.set_running(None);
 }
 
-/// Notes what is left of the running coroutine's slice; nothing, if it is over.
+/// Notes what is left of the slice of a coroutine that gives way to something more important; nothing, if it has none.
 #[cold]
 fn keep_slice(hart: &Hart) {
-    let end_ns = hart.local.slice_end_ns.replace(0);
+    let end_ns = hart.local.slice_end_ns.get();
+    if end_ns == 0 {
+        return;
+    }
     let left_ns = end_ns.saturating_sub(now_ns());
     if let Some(running) = hart.running() {
         let task = hart.local.current.get().filter(|_| left_ns > 0);
@@ -352,6 +354,9 @@ fn should_yield_now(hart: &'static Hart) -> bool {
     let (Some(running), best) = (hart.running(), hart.best_ready()) else { return false };
     let preempted = should_preempt(running, best);
     hart.local.requeue_front.set(preempted);
+    if preempted {
+        keep_slice(hart);
+    }
     preempted || slice_is_over(hart, running, best)
 }
 
@@ -369,6 +374,9 @@ fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
     let Some(stack) = stacks::take() else { return };
     hart.counters.preemptions.fetch_add(1, Ordering::Relaxed);
     let (set_aside_ns, left_ns) = (hart.local.set_aside_ns.get(), now_ns());
+    if position == Position::Front {
+        keep_slice(hart);
+    }
     leave_hart(hart);
     hart.local.in_interrupt.set(false);
     let mut preempted = Preempted { task, stack_pointer: 0, position };

@@ -68,6 +68,8 @@ pub struct Local {
     pub space: Cell<usize>,
     /// The address space that translates here, kept alive for as long.
     pub active_space: Cell<Option<Arc<AddressSpace>>>,
+    /// Whether there is one in `unneeded_space`.
+    pub has_unneeded_space: Cell<bool>,
     /// An address space whose last reference was this hart's, to be freed where interrupts may come.
     pub unneeded_space: Cell<Option<AddressSpace>>,
     /// How long the coroutine that is polled here lay preempted since its poll began, for who charges CPU time.
@@ -77,7 +79,7 @@ pub struct Local {
 }
 
 /// What is left of a time slice.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct SliceLeft {
     /// Whose it is; only to be compared.
     pub task: Option<TaskPointer>,
@@ -150,6 +152,7 @@ impl Hart {
                 armed_ns: Cell::new(u64::MAX),
                 space: Cell::new(0),
                 active_space: Cell::new(None),
+                has_unneeded_space: Cell::new(false),
                 unneeded_space: Cell::new(None),
                 set_aside_ns: Cell::new(0),
                 float_owner: Cell::new(0),

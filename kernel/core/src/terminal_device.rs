@@ -144,6 +144,10 @@ impl File for TerminalFile {
         }
     }
 
+    fn concerns_caller(&self) -> bool {
+        true
+    }
+
     fn seekable(&self) -> bool {
         false
     }
@@ -170,7 +174,7 @@ impl Device for ControllingTerminalNode {
 /// The terminal that a file is open on, if it is one.
 #[inline]
 pub fn of(file: &OpenFile) -> Option<&TerminalFile> {
-    file.file().downcast_ref()
+    if file.concerns_caller() { file.file().downcast_ref() } else { None }
 }
 
 /// What a caller is to a terminal.

@@ -114,6 +114,15 @@ pub async fn sleep_until_realtime_or_set(deadline_ns: i64) {
     .await;
 }
 
+/// Sees to it that the hart's timer interrupts when a slice ends, or before: one that is set for an earlier moment already is
+/// left as it is, and its handler will set it anew. For the hart itself, preemption off or interrupts masked.
+#[inline]
+pub fn arm_for_slice(hart: &Hart) {
+    if hart.local.armed_ns.get() > hart.local.slice_end_ns.get() {
+        arm(hart);
+    }
+}
+
 /// Sets the hart's timer for the earliest deadline that it has. For the hart itself, preemption off or interrupts masked.
 pub fn arm(hart: &Hart) {
     let timers = hart.timers.lock().next_deadline().unwrap_or(u64::MAX);

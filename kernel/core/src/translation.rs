@@ -82,6 +82,7 @@ fn drop_later(hart: &'static Hart, old: Option<Arc<AddressSpace>>) {
         && let Some(unneeded) = Arc::into_inner(old)
     {
         hart.local.unneeded_space.set(Some(unneeded));
+        hart.local.has_unneeded_space.set(true);
     }
 }
 
@@ -118,7 +119,9 @@ pub fn leave_unused_space() {
 /// Frees the space that this hart was the last to use, if there is one. As for [`leave_space`].
 #[inline]
 pub fn release_unneeded() {
-    let unneeded = hart::with(|hart| hart.local.unneeded_space.take());
+    let unneeded = hart::with(|hart| {
+        if hart.local.has_unneeded_space.replace(false) { hart.local.unneeded_space.take() } else { None }
+    });
     drop(unneeded);
 }
 

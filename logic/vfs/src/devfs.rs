@@ -66,6 +66,10 @@ impl File for MemoryDevice {
             _ => written(source.skip(source.remaining())),
         }
     }
+
+    fn keeps_offset(&self) -> bool {
+        false
+    }
 }
 
 struct RandomDevice(Arc<dyn Entropy>);

@@ -188,9 +188,19 @@ pub trait File: Any + Send + Sync {
         Operation::Ready(Err(Error::NotTerminal))
     }
 
+    /// Whether it matters who reads or writes: a terminal stops those that are not in its foreground.
+    fn concerns_caller(&self) -> bool {
+        false
+    }
+
     /// Whether reads and writes have an offset (a stream's have none).
     fn seekable(&self) -> bool {
         true
+    }
+
+    /// Whether the offset means something; where it does not, it stays 0 (`/dev/null`).
+    fn keeps_offset(&self) -> bool {
+        self.seekable()
     }
 
     /// The first offset from `offset` on where there is data, or a hole.

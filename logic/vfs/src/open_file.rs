@@ -58,7 +58,11 @@ fn ready<T>(operation: Operation<'_, T>) -> Option<T> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Traits {
     seekable: bool,
+    /// [`File::keeps_offset`].
+    keeps_offset: bool,
     regular: bool,
+    /// [`File::concerns_caller`].
+    concerns_caller: bool,
     /// Somebody with `CAP_FSETID` opened it: writing keeps set-id bits.
     keeps_set_id: bool,
     /// [`crate::Inode::begin_write`] was told.
@@ -104,7 +108,9 @@ impl OpenFile {
         };
         let traits = Traits {
             seekable: file.seekable(),
+            keeps_offset: file.keeps_offset(),
             regular: location.kind() == FileKind::Regular,
+            concerns_caller: file.concerns_caller(),
             keeps_set_id: opener == Opener::KeepsSetId,
             counted_writer: writer.keep(),
         };
@@ -113,7 +119,12 @@ impl OpenFile {
 
     /// An open description of a file that was made otherwise: one end of a pipe, a socket, an event counter.
     pub fn from_file(file: Arc<dyn File>, location: Location, flags: OpenFlags) -> Arc<Self> {
-        let traits = Traits { seekable: file.seekable(), ..Traits::default() };
+        let traits = Traits {
+            seekable: file.seekable(),
+            keeps_offset: file.keeps_offset(),
+            concerns_caller: file.concerns_caller(),
+            ..Traits::default()
+        };
         Self::build(file, location, flags, traits)
     }
 
@@ -175,6 +186,12 @@ impl OpenFile {
         self.traits.seekable
     }
 
+    /// Whether who reads or writes is asked for more than the right to do so ([`File::concerns_caller`]).
+    #[inline]
+    pub fn concerns_caller(&self) -> bool {
+        self.traits.concerns_caller
+    }
+
     /// What can be done without waiting.
     pub fn readiness(&self) -> Readiness {
         self.file.readiness()
@@ -223,6 +240,9 @@ impl OpenFile {
                 return None;
             }
         }
+        if self.traits.seekable && !self.traits.keeps_offset {
+            return self.read_now_from(sink, 0);
+        }
         let Some(at) = at else {
             let mut offset = self.offset.try_lock()?;
             let outcome = self.read_now_from(sink, *offset)?;
@@ -259,6 +279,9 @@ impl OpenFile {
         if self.traits.regular && (source.remaining() == 0 || self.has_set_id_to_clear()) {
             return None;
         }
+        if self.traits.seekable && !self.traits.keeps_offset {
+            return ready(self.file.write(source, WritePosition::At(0))).map(|written| Ok(written?.count));
+        }
         let append = self.flags().contains(OpenFlags::APPEND);
         let place = |offset| if append { WritePosition::End } else { WritePosition::At(offset) };
         if let Some(at) = at {
@@ -285,6 +308,9 @@ impl OpenFile {
         self.check_readable()?;
         if !self.traits.seekable {
             return self.file.read(sink, 0).await;
+        }
+        if !self.traits.keeps_offset {
+            return self.read_from(sink, 0).await;
         }
         let mut offset = self.lock_offset().await;
         let count = self.read_from(sink, *offset).await?;
@@ -339,6 +365,9 @@ impl OpenFile {
         self.check_writable()?;
         if !self.traits.seekable {
             return Ok(self.file.write(source, WritePosition::At(0)).await?.count);
+        }
+        if !self.traits.keeps_offset {
+            return Ok(self.write_from(source, 0).await?.count);
         }
         let mut offset = self.lock_offset().await;
         let written = self.write_from(source, *offset).await?;
@@ -415,6 +444,9 @@ impl OpenFile {
                 (0, self.file.find_extent(extent, from, size).await? as i64)
             }
         };
+        if !self.traits.keeps_offset {
+            return Ok(0);
+        }
         let target = origin.checked_add(distance).ok_or(Error::InvalidArgument)?;
         *offset = u64::try_from(target).map_err(|_| Error::InvalidArgument)?;
         Ok(*offset)

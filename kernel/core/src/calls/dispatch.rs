@@ -2,8 +2,8 @@
 
 use super::process_files::Direction;
 use super::{
-    copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names, poll,
-    process_files, resources, signal, status, system, time, timers, unimplemented,
+    Attempt, copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names,
+    poll, process_files, resources, signal, status, system, time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -15,25 +15,19 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 /// Makes the call that the registers name if it is one of the few that are made so often that the way through the table
-/// of all calls would be most of their cost, and if it needs no waiting. The numbers of each kind stand side by side.
+/// of all calls would be most of their cost, and if it needs no waiting.
 #[inline]
-pub fn call_at_once(caller: &Caller) -> Option<Result<usize>> {
-    let number = caller.context.registers[register::A7] as u32;
-    if (number::__NR_read..=number::__NR_write).contains(&number) {
-        return if number == number::__NR_read {
-            file::read_at_once(caller)
-        } else {
-            file::write_at_once(caller)
-        };
-    }
-    if !(number::__NR_getpid..=number::__NR_getppid).contains(&number) {
-        return None;
-    }
-    Some(if number == number::__NR_getppid {
-        at_once(identity::getppid(caller))
-    } else {
-        at_once(identity::getpid(caller))
-    })
+pub fn attempt(caller: &Caller) -> Attempt {
+    let outcome = match caller.context.registers[register::A7] as u32 {
+        number::__NR_read => return file::attempt_read(caller),
+        number::__NR_write => return file::attempt_write(caller),
+        number::__NR_pread64 => return file::attempt_pread64(caller),
+        number::__NR_clock_gettime => time::clock_gettime_at_once(caller),
+        number::__NR_getpid => Some(at_once(identity::getpid(caller))),
+        number::__NR_getppid => Some(at_once(identity::getppid(caller))),
+        _ => None,
+    };
+    outcome.map_or(Attempt::InFull, Attempt::Done)
 }
 
 /// The result of a call that never waits.
@@ -143,8 +137,8 @@ system_calls! {
     number::__NR_membarrier => resources::membarrier(caller, a, b).await,
     number::__NR_set_robust_list => resources::set_robust_list(caller, a, b).await,
     number::__NR_get_robust_list => Box::pin(resources::get_robust_list(caller, a, b, c)).await,
-    number::__NR_read => file::read(caller, a, b, c).await,
-    number::__NR_write => file::write(caller, a, b, c).await,
+    number::__NR_read => Box::pin(file::read(caller, a, b, c)).await,
+    number::__NR_write => Box::pin(file::write(caller, a, b, c)).await,
     number::__NR_readv => Box::pin(file::readv(caller, a, b, c)).await,
     number::__NR_writev => Box::pin(file::writev(caller, a, b, c)).await,
     number::__NR_pread64 => Box::pin(file::pread64(caller, a, b, c, d)).await,

@@ -4,7 +4,7 @@
 //! memory is pinned again when the file is ready.
 
 use super::areas::{Areas, PinnedAreas, TRANSFER_MAX};
-use super::descriptor;
+use super::{Attempt, descriptor};
 use crate::thread::Caller;
 use crate::{signals, terminal_device};
 use ::process::limits::{INFINITY, Resource};
@@ -18,7 +18,7 @@ use base::address::VirtualAddress;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
 use base::{Error, Result};
-use memory::space::{Access, Pinned};
+use memory::space::{Access, Pinned, PinnedPage};
 use vfs::open_file::SeekFrom;
 use vfs::{FileKind, OpenFile, OpenFlags, Readiness};
 
@@ -97,55 +97,128 @@ fn with_offsets(caller: &Caller, register: usize) -> Result<()> {
 /// Most bytes of a `write` that is made at once: so much a stream takes whole or not at all.
 const WHOLE_WRITE_MAX: usize = vfs::pipe::ATOMIC_WRITE;
 
-/// Makes a `read` or `write` as `transfer` does, if that is possible at once: the memory is there, and the file has no rules
-/// of its own for waiting. What is wrong otherwise, the full call finds out.
+/// User memory that a call reads or writes and that is there.
+enum Present {
+    Page(PinnedPage),
+    Pages(Pinned),
+}
+
+impl Present {
+    /// Pins all of it, if all of it is there.
+    #[inline]
+    fn pin(caller: &Caller, address: usize, count: usize, access: Access) -> Option<Self> {
+        let address = VirtualAddress::new(address);
+        match caller.space.try_pin_page(address, count, access) {
+            Some(page) => Some(Self::Page(page)),
+            None => Self::pin_pages(caller, address, count, access),
+        }
+    }
+
+    #[inline(never)]
+    fn pin_pages(caller: &Caller, address: VirtualAddress, count: usize, access: Access) -> Option<Self> {
+        let pinned = caller.space.try_pin(address, count, access)?;
+        (pinned.len() == count).then_some(Self::Pages(pinned))
+    }
+
+    #[inline]
+    fn sink(&self) -> Sink<'_> {
+        match self {
+            Self::Page(page) => Sink::shared(page.bytes()),
+            Self::Pages(pinned) => Sink::scattered(pinned.pieces()),
+        }
+    }
+
+    #[inline]
+    fn source(&self) -> Source<'_> {
+        match self {
+            Self::Page(page) => Source::shared(page.bytes()),
+            Self::Pages(pinned) => Source::gathered(pinned.pieces()),
+        }
+    }
+}
+
+/// The arguments of a `read` or `write`: the file, if the descriptor is one and its rules concern no caller, and the
+/// memory, if there is not too much of it.
 #[inline]
-fn at_once(
-    caller: &Caller,
-    access: Access,
-    most: usize,
-    transfer: impl FnOnce(&OpenFile, &Pinned) -> Option<Result<usize>>,
-) -> Option<Result<usize>> {
+fn plain_transfer(caller: &Caller, most: usize) -> Option<(Arc<OpenFile>, usize, usize)> {
     let [file, address, count] = core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
     if count > most || address > isize::MAX as usize {
         return None;
     }
     let file = caller.files.get(descriptor(file)).ok()?;
-    if !file.is_seekable() && terminal_device::of(&file).is_some() {
-        return None;
+    (!file.concerns_caller()).then_some((file, address, count))
+}
+
+/// `read`, as far as it needs no waiting but for the file: what is wrong, or takes more, the full call finds out.
+#[inline]
+pub fn attempt_read(caller: &Caller) -> Attempt {
+    let Some((file, address, count)) = plain_transfer(caller, TRANSFER_MAX) else { return Attempt::InFull };
+    let Some(memory) = Present::pin(caller, address, count, Access::Write) else { return Attempt::InFull };
+    match file.read_now(&mut memory.sink(), None) {
+        Some(Err(Error::WouldBlock)) if file.may_wait() => {
+            drop(memory);
+            Attempt::WaitFor(file, Readiness::READABLE)
+        }
+        Some(outcome) => Attempt::Done(outcome),
+        None => Attempt::InFull,
     }
-    let pinned = caller.space.try_pin(VirtualAddress::new(address), count, access)?;
-    if pinned.len() == count { transfer(&file, &pinned) } else { None }
 }
 
-/// `read`, if it needs no waiting.
+/// `pread64`, as [`attempt_read`].
 #[inline]
-pub fn read_at_once(caller: &Caller) -> Option<Result<usize>> {
-    at_once(caller, Access::Write, TRANSFER_MAX, |file, pinned| {
-        let outcome = file.read_now(&mut Sink::scattered(pinned.pieces()), None)?;
-        if outcome == Err(Error::WouldBlock) { None } else { Some(outcome) }
-    })
+pub fn attempt_pread64(caller: &Caller) -> Attempt {
+    let Some((file, address, count)) = plain_transfer(caller, TRANSFER_MAX) else { return Attempt::InFull };
+    let offset = caller.context.registers[register::A0 + 3];
+    if !file.is_seekable() || offset > isize::MAX as usize {
+        return Attempt::InFull;
+    }
+    let Some(memory) = Present::pin(caller, address, count, Access::Write) else { return Attempt::InFull };
+    file.read_now(&mut memory.sink(), Some(offset as u64)).map_or(Attempt::InFull, Attempt::Done)
 }
 
-/// `write`, if it needs no waiting.
+/// `write`, as [`attempt_read`].
 #[inline]
-pub fn write_at_once(caller: &Caller) -> Option<Result<usize>> {
-    at_once(caller, Access::Read, WHOLE_WRITE_MAX, |file, pinned| {
-        let limited = || size_limit(caller, file) != INFINITY || file.flags().contains(OpenFlags::DATA_SYNC);
-        if file.is_seekable() && limited() {
-            return None;
+pub fn attempt_write(caller: &Caller) -> Attempt {
+    let Some((file, address, count)) = plain_transfer(caller, WHOLE_WRITE_MAX) else {
+        return Attempt::InFull;
+    };
+    let limited = || size_limit(caller, &file) != INFINITY || file.flags().contains(OpenFlags::DATA_SYNC);
+    if file.is_seekable() && limited() {
+        return Attempt::InFull;
+    }
+    let Some(memory) = Present::pin(caller, address, count, Access::Read) else { return Attempt::InFull };
+    match file.write_now(&mut memory.source(), None) {
+        Some(Err(Error::WouldBlock)) if file.may_wait() => {
+            drop(memory);
+            Attempt::WaitFor(file, Readiness::WRITABLE)
         }
-        match file.write_now(&mut Source::gathered(pinned.pieces()), None)? {
-            Err(Error::WouldBlock | Error::BrokenPipe) => None,
-            outcome => Some(outcome),
-        }
-    })
+        Some(Err(Error::BrokenPipe)) | None => Attempt::InFull,
+        Some(outcome) => Attempt::Done(outcome),
+    }
+}
+
+/// Waits until the file may be ready for `interest`, which it was not a moment ago, unless a signal comes first.
+///
+/// # Errors
+/// `Interrupted`; `WouldBlock` when the file is not to be waited for.
+#[inline]
+pub async fn wait_for(caller: &Caller, file: &OpenFile, interest: Readiness) -> Result<()> {
+    let queues = file.wait_queues(interest);
+    let Some(queue) = queues.first else { return Err(Error::WouldBlock) };
+    let ready = || file.readiness().intersects(interest | Readiness::ALWAYS);
+    caller.interruptible(queue.wait_unless(ready)).await
 }
 
 /// `read`
 pub async fn read(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
     let file = readable(caller, file)?;
     read_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
+}
+
+/// `write`
+pub async fn write(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
+    let file = writable(caller, file)?;
+    write_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
 }
 
 /// `readv`
@@ -192,12 +265,6 @@ pub async fn preadv2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
         return readv(caller, file, vector, count).await;
     }
     preadv(caller, file, vector, count, offset).await
-}
-
-/// `write`
-pub async fn write(caller: &Caller, file: usize, address: usize, count: usize) -> Result<usize> {
-    let file = writable(caller, file)?;
-    write_areas(caller, &file, Areas::one(address, count)?, Position::Shared).await
 }
 
 /// `writev`

@@ -31,8 +31,10 @@ pub mod watching;
 use crate::signals::Interrupted;
 use crate::thread::{ATTENTION_SIGNAL, Caller};
 use ::process::signal::action::Interruption;
+use alloc::sync::Arc;
 use arch_riscv64::trap::register;
 use base::{Error, Result};
+use vfs::{OpenFile, Readiness};
 
 /// What a system call leaves for the way back to user mode.
 pub struct CallState {
@@ -67,32 +69,54 @@ impl Default for CallState {
     }
 }
 
+/// What came of trying to make a call at once.
+pub enum Attempt {
+    /// It is made.
+    Done(Result<usize>),
+    /// It has to wait for this file; to be tried again when the file is ready.
+    WaitFor(Arc<OpenFile>, Readiness),
+    /// That is not possible: the call has to be made in full.
+    InFull,
+}
+
 /// Serves the system call that the thread has just trapped for.
 #[inline]
 pub async fn serve(caller: &mut Caller) {
     caller.context.registers[register::PC] += 4;
-    if let Some(result) = dispatch::call_at_once(caller) {
-        caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
-        return;
-    }
-    let first = caller.context.registers[register::A0];
-    caller.call.interruption = Interruption::Restartable;
-    let result = dispatch::call(caller).await;
+    let result = loop {
+        match dispatch::attempt(caller) {
+            Attempt::Done(result) => {
+                caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
+                return;
+            }
+            Attempt::WaitFor(file, interest) => {
+                caller.call.interruption = Interruption::Restartable;
+                if let Err(error) = file::wait_for(caller, &file, interest).await {
+                    break Err(error);
+                }
+            }
+            Attempt::InFull => {
+                caller.call.interruption = Interruption::Restartable;
+                break dispatch::call(caller).await;
+            }
+        }
+    };
     if core::mem::take(&mut caller.call.registers_replaced) {
         return;
     }
     let value = match result {
         Ok(value) => value,
-        Err(error) => failed(caller, error, first),
+        Err(error) => failed(caller, error),
     };
     caller.context.registers[register::A0] = value;
 }
 
 /// What a call that failed returns; one that was interrupted may begin again.
 #[cold]
-fn failed(caller: &mut Caller, error: Error, first_argument: usize) -> usize {
+fn failed(caller: &mut Caller, error: Error) -> usize {
     if error == Error::Interrupted {
         let kind = caller.call.interruption;
+        let first_argument = caller.context.registers[register::A0];
         caller.call.interrupted = Some(Interrupted { kind, first_argument });
         caller.thread.notify_self(ATTENTION_SIGNAL);
     }

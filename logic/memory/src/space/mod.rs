@@ -21,7 +21,7 @@ pub use area::{Area, Attributes, Backing, Protection, Sharing};
 pub use fault::FaultError;
 pub use map::{MapRequest, Placement};
 pub use object::{Access, MappedObject, SharedMemory};
-pub use pin::{MAX_PINNED_PAGES, Pinned};
+pub use pin::{MAX_PINNED_PAGES, Pinned, PinnedPage};
 pub use placement::{Bases, randomise};
 pub use remap::Remap;
 pub use report::{AreaUsage, LockMode, MappingInfo};

@@ -64,6 +64,22 @@ impl Pinned {
     }
 }
 
+/// A part of one page of user memory that stays where it is until this is dropped: what most calls need, at a third of the cost
+/// of a [`Pinned`].
+pub struct PinnedPage {
+    frame: Frame,
+    offset: u16,
+    length: u16,
+}
+
+impl PinnedPage {
+    /// The bytes.
+    #[inline]
+    pub fn bytes(&self) -> SharedBytes<'_> {
+        self.frame.bytes().slice(usize::from(self.offset), usize::from(self.length))
+    }
+}
+
 /// The frame that a piece lies in.
 #[inline]
 fn frame_of(piece: &SharedBytes<'_>) -> PhysicalAddress {
@@ -116,6 +132,18 @@ impl AddressSpace {
         let wanted = length.min(limit(address));
         let done = self.pin_present(&mut pinned, address, wanted, access).ok()?;
         (done > 0 || length == 0).then_some(pinned)
+    }
+
+    /// Pins memory that lies in one page and is in memory with that right; `None` otherwise.
+    #[inline]
+    pub fn try_pin_page(&self, address: VirtualAddress, length: usize, access: Access) -> Option<PinnedPage> {
+        let offset = address.page_offset();
+        if length > PAGE_SIZE - offset || address.value() >= USER_END {
+            return None;
+        }
+        let needed = access.flags() | Flags::VALID | Flags::USER;
+        let frame = self.tables.lock().share_allowed(address, needed)?;
+        Some(PinnedPage { frame, offset: offset as u16, length: length as u16 })
     }
 
     /// Adds to `pinned` what is in memory, from the start, of `length` bytes at `address`; returns how many bytes.

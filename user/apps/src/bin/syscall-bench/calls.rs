@@ -3,7 +3,7 @@
 use asyncos_apps::call;
 use asyncos_apps::system::{Access, Mapping, PAGE_BYTES, handle_signal, open, trap_loop};
 
-use crate::{Bench, row, timed};
+use crate::{Bench, must, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("getppid", 100_000, |count| calls(libc::SYS_getppid, [0; 3], count)),
@@ -54,7 +54,7 @@ fn signal_to_self(count: usize) -> u64 {
     let own = call!(SYS_getpid).expect("a process has an id");
     timed(|| {
         for _ in 0..count {
-            call!(SYS_kill, own, libc::SIGUSR1).expect("the signal is sent");
+            must(libc::SYS_kill, [own, libc::SIGUSR1 as usize, 0, 0], 0);
         }
     })
 }

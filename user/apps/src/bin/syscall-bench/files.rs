@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use asyncos_apps::call;
 use asyncos_apps::system::{Access, Mapping, PAGE_BYTES, close, open, pipe, write};
 
-use crate::{Bench, row, timed};
+use crate::{Bench, must, quick, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("stat", 5_000, stat),
@@ -46,7 +46,8 @@ fn stat(count: usize) -> u64 {
     let mut status = [0u64; 16];
     timed(|| {
         for _ in 0..count {
-            call!(SYS_newfstatat, libc::AT_FDCWD, PATH, &mut status, 0).expect("it is there");
+            let status = (&raw mut status).addr();
+            must(libc::SYS_newfstatat, [libc::AT_FDCWD as usize, PATH.as_ptr().addr(), status, 0], 0);
         }
     })
 }
@@ -55,7 +56,8 @@ fn open_close(count: usize) -> u64 {
     let _file = Scratch::new(1);
     timed(|| {
         for _ in 0..count {
-            close(open(PATH, libc::O_RDONLY).expect("it is there")).expect("it was open");
+            let descriptor = quick(libc::SYS_openat, [libc::AT_FDCWD as usize, PATH.as_ptr().addr(), 0, 0]);
+            must(libc::SYS_close, [descriptor as usize, 0, 0, 0], 0);
         }
     })
 }
@@ -63,8 +65,11 @@ fn open_close(count: usize) -> u64 {
 fn create_delete(count: usize) -> u64 {
     timed(|| {
         for _ in 0..count {
-            close(open(PATH, libc::O_CREAT | libc::O_WRONLY).expect("a new file")).expect("it was open");
-            call!(SYS_unlinkat, libc::AT_FDCWD, PATH, 0).expect("it has a name");
+            let (directory, path) = (libc::AT_FDCWD as usize, PATH.as_ptr().addr());
+            let flags = libc::O_CREAT | libc::O_WRONLY;
+            let descriptor = quick(libc::SYS_openat, [directory, path, flags as usize, 0o644]);
+            must(libc::SYS_close, [descriptor as usize, 0, 0, 0], 0);
+            must(libc::SYS_unlinkat, [directory, path, 0, 0], 0);
         }
     })
 }
@@ -75,8 +80,8 @@ fn read_at(length: usize, count: usize) -> u64 {
     buffer.fill(0, length, 2);
     timed(|| {
         for _ in 0..count {
-            let read = call!(SYS_pread64, file.descriptor, buffer.address(), length, 0);
-            assert!(read == Ok(length), "it is so long");
+            let arguments = [file.descriptor as usize, buffer.address(), length, 0];
+            must(libc::SYS_pread64, arguments, length as isize);
         }
     })
 }
@@ -87,9 +92,8 @@ fn pipe_alone(count: usize) -> u64 {
     buffer.set_byte(0, 1);
     let total_ns = timed(|| {
         for _ in 0..count {
-            let written = call!(SYS_write, write_end, buffer.address(), 1);
-            let read = call!(SYS_read, read_end, buffer.address(), 1);
-            assert!(written == Ok(1) && read == Ok(1), "the pipe works");
+            must(libc::SYS_write, [write_end as usize, buffer.address(), 1, 0], 1);
+            must(libc::SYS_read, [read_end as usize, buffer.address(), 1, 0], 1);
         }
     });
     close(read_end).and(close(write_end)).expect("both were open");
@@ -101,9 +105,9 @@ fn counter_alone(count: usize) -> u64 {
     let mut value = 1u64;
     let total_ns = timed(|| {
         for _ in 0..count {
-            let written = call!(SYS_write, counter, &value, 8);
-            let read = call!(SYS_read, counter, &mut value, 8);
-            assert!(written == Ok(8) && read == Ok(8), "the counter works");
+            let value = (&raw mut value).addr();
+            must(libc::SYS_write, [counter as usize, value, 8, 0], 8);
+            must(libc::SYS_read, [counter as usize, value, 8, 0], 8);
         }
     });
     close(counter).expect("it was open");

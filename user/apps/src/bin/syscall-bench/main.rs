@@ -13,7 +13,7 @@ mod threads;
 
 use std::process::ExitCode;
 
-use asyncos_apps::system::now_ns;
+use asyncos_apps::system::{now_ns, trap};
 
 /// One row: what is done so many times, and what that took.
 struct Bench {
@@ -64,6 +64,29 @@ fn show(bench: &Bench, iterations: usize) {
     let total = (bench.run)(iterations);
     let unit = if bench.name.starts_with("memory-") { "bytes" } else { "ns" };
     println!("{} {iterations} {total} {:.1} {unit}", bench.name, total as f64 / iterations as f64);
+}
+
+/// Makes a system call with little around it, and gives what the kernel returns. Addresses must be of memory that lives, and that
+/// the call may read and write.
+#[inline(always)]
+fn quick(number: libc::c_long, arguments: [usize; 4]) -> isize {
+    let [first, second, third, fourth] = arguments;
+    // SAFETY: what the callers give are numbers, and addresses of what they borrow or have mapped.
+    unsafe { trap(number as usize, [first, second, third, fourth, 0, 0]) }
+}
+
+/// [`quick`] of a call that must return `expected`.
+#[inline(always)]
+fn must(number: libc::c_long, arguments: [usize; 4], expected: isize) {
+    if quick(number, arguments) != expected {
+        failed(number);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn failed(number: libc::c_long) -> ! {
+    panic!("system call {number} did not do what it should");
 }
 
 /// The nanoseconds that `work` takes.

@@ -1,10 +1,10 @@
 //! Mappings and page faults.
 
 use asyncos_apps::call;
-use asyncos_apps::system::{Access, Mapping, PAGE_BYTES, in_child};
+use asyncos_apps::system::{Access, Mapping, PAGE_BYTES, in_child, trap};
 
 use crate::files::Scratch;
-use crate::{Bench, row, timed};
+use crate::{Bench, must, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("mmap-munmap", 5_000, |count| map_unmap(count, false)),
@@ -19,9 +19,15 @@ pub const BENCHES: &[Bench] = &[
 fn map_unmap(count: usize, touch: bool) -> u64 {
     timed(|| {
         for _ in 0..count {
-            let page = Mapping::anonymous(PAGE_BYTES, Access::WRITE).expect("memory");
-            if touch {
-                page.set_byte(0, 1);
+            // SAFETY: a new page, which is touched before it is unmapped again.
+            unsafe {
+                let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+                let [access, flags] = [Access::WRITE.0 as usize, flags as usize];
+                let page = trap(libc::SYS_mmap as usize, [0, PAGE_BYTES, access, flags, usize::MAX, 0]);
+                if touch {
+                    std::ptr::with_exposed_provenance_mut::<u8>(page as usize).write_volatile(1);
+                }
+                must(libc::SYS_munmap, [page as usize, PAGE_BYTES, 0, 0], 0);
             }
         }
     })
@@ -33,8 +39,10 @@ fn protect(count: usize) -> u64 {
     memory.fill(0, 3 * PAGE_BYTES, 1);
     timed(|| {
         for _ in 0..count {
-            memory.protect_range(PAGE_BYTES, PAGE_BYTES, Access::READ).expect("its own memory");
-            memory.protect_range(PAGE_BYTES, PAGE_BYTES, Access::WRITE).expect("its own memory");
+            for access in [Access::READ, Access::WRITE] {
+                let page = memory.address() + PAGE_BYTES;
+                must(libc::SYS_mprotect, [page, PAGE_BYTES, access.0 as usize, 0], 0);
+            }
         }
     })
 }

@@ -6,10 +6,10 @@ use std::ptr;
 use asyncos_apps::call;
 use asyncos_apps::system::{
     Child, Ended, SignalSet, block_signals, close, execute, exit_now, fork, handle_signal, in_child, pipe,
-    read, unblock_signals, vfork_exit, write,
+    unblock_signals, vfork_exit,
 };
 
-use crate::{Bench, row, timed};
+use crate::{Bench, must, quick, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("pipe-processes", 5_000, pipe_round_trips),
@@ -113,10 +113,21 @@ fn spawn_wait(count: usize) -> u64 {
 }
 
 fn pass_on(input: i32, output: i32, times: usize) {
+    let mut byte = 1u8;
+    let byte = (&raw mut byte).addr();
     for _ in 0..times {
-        let passed = read(input, &mut [0]).and_then(|_| write(output, &[1]));
-        assert!(passed == Ok(1), "the pipes work");
+        must(libc::SYS_read, [input as usize, byte, 1, 0], 1);
+        must(libc::SYS_write, [output as usize, byte, 1, 0], 1);
     }
+}
+
+/// Sends a byte, and waits until it comes back.
+#[inline(always)]
+fn send_round(output: i32, input: i32) {
+    let mut byte = 1u8;
+    let byte = (&raw mut byte).addr();
+    must(libc::SYS_write, [output as usize, byte, 1, 0], 1);
+    must(libc::SYS_read, [input as usize, byte, 1, 0], 1);
 }
 
 fn pipe_round_trips(count: usize) -> u64 {
@@ -125,10 +136,7 @@ fn pipe_round_trips(count: usize) -> u64 {
         pass_on(there.0, back.1, count + 1);
         0
     });
-    let round_trip = || {
-        let passed = write(there.1, &[1]).and_then(|_| read(back.0, &mut [0]));
-        assert!(passed == Ok(1), "the pipes work");
-    };
+    let round_trip = || send_round(there.1, back.0);
     round_trip();
     let total_ns = timed(|| (0..count).for_each(|_| round_trip()));
     reap(child.expect("a child"));
@@ -146,19 +154,20 @@ fn signal_round_trips(count: usize) -> u64 {
     block_signals(blocked).expect("a mask");
     let nothing_blocked = 0u64;
     let wait = || {
-        let _ = call!(SYS_rt_sigsuspend, &nothing_blocked, 8);
+        // Always interrupted.
+        quick(libc::SYS_rt_sigsuspend, [(&raw const nothing_blocked).addr(), 8, 0, 0]);
     };
     let parent = call!(SYS_getpid).expect("a process has an id");
     let child = in_child(|| {
         for _ in 0..=count {
             wait();
-            call!(SYS_kill, parent, libc::SIGUSR1).expect("the parent lives");
+            must(libc::SYS_kill, [parent, libc::SIGUSR1 as usize, 0, 0], 0);
         }
         0
     })
     .expect("a child");
     let round_trip = || {
-        child.signal(libc::SIGUSR1).expect("the child lives");
+        must(libc::SYS_kill, [child.0 as usize, libc::SIGUSR1 as usize, 0, 0], 0);
         wait();
     };
     round_trip();
@@ -188,10 +197,7 @@ fn token_ring(processes: usize, steps: usize) -> u64 {
         }
         (input, output) = next;
     }
-    let round = || {
-        let passed = write(start, &[1]).and_then(|_| read(input, &mut [0]));
-        assert!(passed == Ok(1), "the ring works");
-    };
+    let round = || send_round(start, input);
     round();
     let total_ns = timed(|| (0..rounds).for_each(|_| round()));
     children.into_iter().for_each(reap);

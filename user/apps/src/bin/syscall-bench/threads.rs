@@ -4,9 +4,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use asyncos_apps::call;
-use asyncos_apps::system::{close, pipe, read, write};
+use asyncos_apps::system::{close, pipe};
 
-use crate::{Bench, row, timed};
+use crate::{Bench, must, quick, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("pipe-threads", 5_000, pipe_round_trips),
@@ -54,11 +54,13 @@ struct Bytes {
 
 impl Side for Bytes {
     fn wait(&mut self) {
-        assert!(read(self.input, &mut [0]) == Ok(1), "the pipe works");
+        let mut byte = 0u8;
+        must(libc::SYS_read, [self.input as usize, (&raw mut byte).addr(), 1, 0], 1);
     }
 
     fn wake(&mut self) {
-        assert!(write(self.output, &[1]) == Ok(1), "the pipe works");
+        let byte = 1u8;
+        must(libc::SYS_write, [self.output as usize, (&raw const byte).addr(), 1, 0], 1);
     }
 }
 
@@ -83,11 +85,12 @@ struct Counters {
 impl Side for Counters {
     fn wait(&mut self) {
         let mut value = 0u64;
-        assert!(call!(SYS_read, self.input, &mut value, 8) == Ok(8), "the counter works");
+        must(libc::SYS_read, [self.input as usize, (&raw mut value).addr(), 8, 0], 8);
     }
 
     fn wake(&mut self) {
-        assert!(call!(SYS_write, self.output, &1u64, 8) == Ok(8), "the counter works");
+        let value = 1u64;
+        must(libc::SYS_write, [self.output as usize, (&raw const value).addr(), 8, 0], 8);
     }
 }
 
@@ -125,8 +128,8 @@ impl Watched {
 impl Side for Watched {
     fn wait(&mut self) {
         let mut event = libc::epoll_event { events: 0, u64: 0 };
-        let waited = call!(SYS_epoll_pwait, self.list, &mut event, 1, -1, 0, 8);
-        assert!(waited == Ok(1) && { event.u64 } == 7, "the list works");
+        must(libc::SYS_epoll_pwait, [self.list as usize, (&raw mut event).addr(), 1, usize::MAX], 1);
+        assert!({ event.u64 } == 7, "it tells what is ready");
         self.counters.wait();
     }
 
@@ -158,13 +161,15 @@ const WAKE: i32 = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
 impl Side for Turns<'_> {
     fn wait(&mut self) {
         while self.turn.load(Ordering::Acquire) != self.own {
-            let _ = call!(SYS_futex, self.turn.as_ptr() as usize, WAIT, 1 - self.own, 0);
+            // Woken, or told that the turn has come already.
+            quick(libc::SYS_futex, [self.turn.as_ptr().addr(), WAIT as usize, 1 - self.own as usize, 0]);
         }
     }
 
     fn wake(&mut self) {
         self.turn.store(1 - self.own, Ordering::Release);
-        call!(SYS_futex, self.turn.as_ptr() as usize, WAKE, 1).expect("its own word");
+        // How many it woke: none, if the other one looked in time.
+        quick(libc::SYS_futex, [self.turn.as_ptr().addr(), WAKE as usize, 1, 0]);
     }
 }
 
@@ -178,7 +183,7 @@ fn futex_round_trips(count: usize) -> u64 {
 fn yields(count: usize) -> u64 {
     let yield_often = move || {
         for _ in 0..count {
-            call!(SYS_sched_yield).expect("it never fails");
+            must(libc::SYS_sched_yield, [0; 4], 0);
         }
     };
     let started = AtomicU32::new(0);
