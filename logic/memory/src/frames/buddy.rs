@@ -1,23 +1,26 @@
 //! The buddy system: free memory in blocks of powers of two, split and joined.
 //!
-//! The lists are threaded through the free frames themselves; what block a frame begins is in its record.
+//! The lists are threaded through the records of the free blocks' first frames. The free memory itself is never touched:
+//! to a virtual machine, and to a machine with caches, memory that nobody has used yet costs nothing.
 
-use super::{pointer, record};
+use super::record;
 use core::sync::atomic::Ordering;
 
 /// log2 of the frames in the largest block (16 MiB).
 pub(super) const MAX_ORDER: u32 = 12;
 const ORDERS: usize = MAX_ORDER as usize + 1;
-/// In a record's `extra`: the frame begins a free block; the low bits are its order.
+/// In the `extra` of a record: the frame begins a free block. Then four bits are its order and the rest is the frame that
+/// begins the block before it in the list; `count` is the one after it.
 const FREE: u32 = 1 << 31;
+const ORDER_SHIFT: u32 = FRAME_BITS;
+/// Bits of a frame's number.
+const FRAME_BITS: u32 = 27;
+/// Frames from this one on (512 GiB) are not managed.
+pub(super) const FRAME_LIMIT: usize = 1 << FRAME_BITS;
 /// No frame: the end of a list.
 const NONE: u32 = 0;
 
-/// What a free block's first frame begins with.
-struct Links {
-    next: u32,
-    previous: u32,
-}
+const _: () = assert!(MAX_ORDER < 1 << (31 - ORDER_SHIFT));
 
 pub(super) struct Buddy {
     heads: [u32; ORDERS],
@@ -55,7 +58,8 @@ impl Buddy {
         while order < MAX_ORDER {
             let neighbour = number ^ (1 << order);
             if !span.contains(&(neighbour as usize))
-                || record(neighbour).extra.load(Ordering::Relaxed) != FREE | order
+                || record(neighbour).extra.load(Ordering::Relaxed) >> ORDER_SHIFT
+                    != FREE >> ORDER_SHIFT | order
             {
                 break;
             }
@@ -68,33 +72,29 @@ impl Buddy {
 
     fn link(&mut self, number: u32, order: u32) {
         let head = core::mem::replace(&mut self.heads[order as usize], number);
-        set_links(number, Links { next: head, previous: NONE });
+        record(number).count.store(head, Ordering::Relaxed);
+        set_previous(number, NONE, order);
         if head != NONE {
-            set_links(head, Links { previous: number, ..links(head) });
+            set_previous(head, number, order);
         }
-        record(number).extra.store(FREE | order, Ordering::Relaxed);
     }
 
     fn unlink(&mut self, number: u32, order: u32) {
-        let Links { next, previous } = links(number);
+        let record_of = record(number);
+        let next = record_of.count.swap(0, Ordering::Relaxed);
+        let previous = record_of.extra.swap(0, Ordering::Relaxed) & (FRAME_LIMIT as u32 - 1);
         if next != NONE {
-            set_links(next, Links { previous, ..links(next) });
+            set_previous(next, previous, order);
         }
         if previous == NONE {
             self.heads[order as usize] = next;
         } else {
-            set_links(previous, Links { next, ..links(previous) });
+            record(previous).count.store(next, Ordering::Relaxed);
         }
-        record(number).extra.store(0, Ordering::Relaxed);
     }
 }
 
-fn links(number: u32) -> Links {
-    // SAFETY: only called for free blocks, whose first frame holds its links and nobody else touches it.
-    unsafe { pointer(number).cast::<Links>().read() }
-}
-
-fn set_links(number: u32, links: Links) {
-    // SAFETY: as in `links`; a frame is large enough and aligned.
-    unsafe { pointer(number).cast::<Links>().write(links) }
+/// Says of a block of `2^order` frames that it is free, and what is before it.
+fn set_previous(number: u32, previous: u32, order: u32) {
+    record(number).extra.store(FREE | order << ORDER_SHIFT | previous, Ordering::Relaxed);
 }

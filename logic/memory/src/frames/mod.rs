@@ -114,7 +114,7 @@ pub unsafe fn initialise(memory: Range<PhysicalAddress>, free: &[Range<PhysicalA
     }
     // Frame 0 is never given, so that 0 can mean "none".
     let first = memory.start.page_number().max(1);
-    let end = memory.end.page_number().min(u32::MAX as usize);
+    let end = memory.end.page_number().min(buddy::FRAME_LIMIT);
     let frames_of_records = (end.saturating_sub(first) * size_of::<Record>()).div_ceil(PAGE_SIZE);
     let place = free
         .iter()
