@@ -107,6 +107,7 @@ errors! {
     NoBufferSpace = ENOBUFS, "No buffer space available";
     AlreadyConnected = EISCONN, "Transport endpoint is already connected";
     NotConnected = ENOTCONN, "Transport endpoint is not connected";
+    TooManyReferences = ETOOMANYREFS, "Too many references: cannot splice";
     TimedOut = ETIMEDOUT, "Connection timed out";
     ConnectionRefused = ECONNREFUSED, "Connection refused";
     AlreadyInProgress = EALREADY, "Operation already in progress";

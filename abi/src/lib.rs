@@ -3,5 +3,6 @@
 
 pub mod error;
 pub mod file;
+pub mod socket;
 pub use error::Error;
 pub use linux_raw_sys as linux;

@@ -174,6 +174,12 @@ pub trait File: Any + Send + Sync {
         WaitQueues::NONE
     }
 
+    /// For how long a call that may wait for this readiness does so at most, in nanoseconds; `None`: for ever.
+    fn waiting_limit_ns(&self, interest: Readiness) -> Option<u64> {
+        let _ = interest;
+        None
+    }
+
     /// A device's own request.
     ///
     /// # Errors

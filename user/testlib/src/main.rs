@@ -2,6 +2,7 @@
 
 mod check;
 mod runner;
+mod socket;
 mod subjects;
 
 use runner::Runner;

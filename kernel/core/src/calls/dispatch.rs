@@ -2,8 +2,9 @@
 
 use super::process_files::Direction;
 use super::{
-    Attempt, copying, descriptors, events, execution, file, futex, identity, locking, memory, mounts, names,
-    poll, process_files, resources, signal, status, system, time, timers, unimplemented,
+    Attempt, copying, descriptors, events, execution, file, futex, identity, locking, memory, messages,
+    mounts, names, poll, process_files, resources, signal, socket, socket_options, status, system, time,
+    timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -22,6 +23,8 @@ pub fn attempt(caller: &Caller) -> Attempt {
         number::__NR_read => return file::attempt_read(caller),
         number::__NR_write => return file::attempt_write(caller),
         number::__NR_pread64 => return file::attempt_pread64(caller),
+        number::__NR_sendto => return messages::attempt::send(caller),
+        number::__NR_recvfrom => return messages::attempt::receive(caller),
         number::__NR_clock_gettime => time::clock_gettime_at_once(caller),
         number::__NR_getpid => Some(at_once(identity::getpid(caller))),
         number::__NR_getppid => Some(at_once(identity::getppid(caller))),
@@ -171,6 +174,24 @@ system_calls! {
     number::__NR_flock => Box::pin(locking::flock(caller, a, b)).await,
     number::__NR_ppoll => Box::pin(poll::ppoll(caller, a, b, c, d, e)).await,
     number::__NR_pselect6 => Box::pin(poll::pselect6(caller, [a, b, c, d, e, f])).await,
+    number::__NR_socket => Box::pin(socket::socket(caller, a, b, c)).await,
+    number::__NR_socketpair => Box::pin(socket::socketpair(caller, a, b, c, d)).await,
+    number::__NR_bind => Box::pin(socket::bind(caller, a, b, c)).await,
+    number::__NR_listen => socket::listen(caller, a, b).await,
+    number::__NR_accept => Box::pin(socket::accept4(caller, a, b, c, 0)).await,
+    number::__NR_accept4 => Box::pin(socket::accept4(caller, a, b, c, d)).await,
+    number::__NR_connect => Box::pin(socket::connect(caller, a, b, c)).await,
+    number::__NR_getsockname => Box::pin(socket::getsockname(caller, a, b, c)).await,
+    number::__NR_getpeername => Box::pin(socket::getpeername(caller, a, b, c)).await,
+    number::__NR_shutdown => socket::shutdown(caller, a, b).await,
+    number::__NR_setsockopt => Box::pin(socket_options::setsockopt(caller, a, b, c, d, e)).await,
+    number::__NR_getsockopt => Box::pin(socket_options::getsockopt(caller, a, b, c, d, e)).await,
+    number::__NR_sendto => Box::pin(messages::sendto(caller, [a, b, c, d, e, f])).await,
+    number::__NR_recvfrom => Box::pin(messages::recvfrom(caller, [a, b, c, d, e, f])).await,
+    number::__NR_sendmsg => Box::pin(messages::sendmsg(caller, a, b, c)).await,
+    number::__NR_recvmsg => Box::pin(messages::recvmsg(caller, a, b, c)).await,
+    number::__NR_sendmmsg => Box::pin(messages::sendmmsg(caller, a, b, c, d)).await,
+    number::__NR_recvmmsg => Box::pin(messages::recvmmsg(caller, [a, b, c, d, e])).await,
     number::__NR_mkdirat => Box::pin(names::mkdirat(caller, a, b, c)).await,
     number::__NR_mknodat => Box::pin(names::mknodat(caller, a, b, c, d)).await,
     number::__NR_unlinkat => Box::pin(names::unlinkat(caller, a, b, c)).await,

@@ -4,7 +4,7 @@
 //! memory is pinned again when the file is ready.
 
 use super::areas::{Areas, PinnedAreas, TRANSFER_MAX};
-use super::{Attempt, descriptor};
+use super::{Attempt, descriptor, messages, socket};
 use crate::thread::Caller;
 use crate::{signals, terminal_device};
 use ::process::limits::{INFINITY, Resource};
@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 use arch_riscv64::trap::register;
 use base::address::VirtualAddress;
 use base::bytes::{Sink, Source};
+use base::hal::now_ns;
 use base::operation::Operation;
 use base::{Error, Result};
 use memory::space::{Access, Pinned, PinnedPage};
@@ -71,7 +72,13 @@ pub async fn wait_ready(caller: &Caller, file: &OpenFile, interest: Readiness) -
     let wanted = interest | Readiness::ALWAYS;
     let queues = file.wait_queues(interest);
     let Some(queue) = queues.first else { return Err(Error::WouldBlock) };
-    caller.interruptible(queue.wait_until(|| file.readiness().intersects(wanted).then_some(()))).await
+    let ready = queue.wait_until(|| file.readiness().intersects(wanted).then_some(()));
+    let limit_ns = file.file().waiting_limit_ns(interest);
+    match caller.interruptible_until(ready, limit_ns.map(|limit_ns| now_ns().saturating_add(limit_ns))).await
+    {
+        Err(Error::TimedOut) => Err(Error::WouldBlock),
+        outcome => outcome,
+    }
 }
 
 fn readable(caller: &Caller, register: usize) -> Result<Arc<OpenFile>> {
@@ -98,15 +105,17 @@ fn with_offsets(caller: &Caller, register: usize) -> Result<()> {
 const WHOLE_WRITE_MAX: usize = vfs::pipe::ATOMIC_WRITE;
 
 /// User memory that a call reads or writes and that is there.
-enum Present {
+pub enum Present {
+    /// On one page.
     Page(PinnedPage),
+    /// On several, perhaps.
     Pages(Pinned),
 }
 
 impl Present {
     /// Pins all of it, if all of it is there.
     #[inline]
-    fn pin(caller: &Caller, address: usize, count: usize, access: Access) -> Option<Self> {
+    pub fn pin(caller: &Caller, address: usize, count: usize, access: Access) -> Option<Self> {
         let address = VirtualAddress::new(address);
         match caller.space.try_pin_page(address, count, access) {
             Some(page) => Some(Self::Page(page)),
@@ -120,16 +129,18 @@ impl Present {
         (pinned.len() == count).then_some(Self::Pages(pinned))
     }
 
+    /// It, to be written.
     #[inline]
-    fn sink(&self) -> Sink<'_> {
+    pub fn sink(&self) -> Sink<'_> {
         match self {
             Self::Page(page) => Sink::shared(page.bytes()),
             Self::Pages(pinned) => Sink::scattered(pinned.pieces()),
         }
     }
 
+    /// It, to be read.
     #[inline]
-    fn source(&self) -> Source<'_> {
+    pub fn source(&self) -> Source<'_> {
         match self {
             Self::Page(page) => Source::shared(page.bytes()),
             Self::Pages(pinned) => Source::gathered(pinned.pieces()),
@@ -149,6 +160,14 @@ fn plain_transfer(caller: &Caller, most: usize) -> Option<(Arc<OpenFile>, usize,
     (!file.concerns_caller()).then_some((file, address, count))
 }
 
+/// To be tried again when the file is ready, unless it is waited for only so long, which is the full call's affair.
+pub fn wait_or_full(file: Arc<OpenFile>, interest: Readiness) -> Attempt {
+    match file.file().waiting_limit_ns(interest) {
+        None => Attempt::WaitFor(file, interest),
+        Some(_) => Attempt::InFull,
+    }
+}
+
 /// `read`, as far as it needs no waiting but for the file: what is wrong, or takes more, the full call finds out.
 #[inline]
 pub fn attempt_read(caller: &Caller) -> Attempt {
@@ -157,7 +176,7 @@ pub fn attempt_read(caller: &Caller) -> Attempt {
     match file.read_now(&mut memory.sink(), None) {
         Some(Err(Error::WouldBlock)) if file.may_wait() => {
             drop(memory);
-            Attempt::WaitFor(file, Readiness::READABLE)
+            wait_or_full(file, Readiness::READABLE)
         }
         Some(outcome) => Attempt::Done(outcome),
         None => Attempt::InFull,
@@ -187,10 +206,14 @@ pub fn attempt_write(caller: &Caller) -> Attempt {
         return Attempt::InFull;
     }
     let Some(memory) = Present::pin(caller, address, count, Access::Read) else { return Attempt::InFull };
-    match file.write_now(&mut memory.source(), None) {
+    let written = match socket::of(&file) {
+        Some(socket) => Some(socket.send_now(&mut memory.source(), socket::credentials(caller))),
+        None => file.write_now(&mut memory.source(), None),
+    };
+    match written {
         Some(Err(Error::WouldBlock)) if file.may_wait() => {
             drop(memory);
-            Attempt::WaitFor(file, Readiness::WRITABLE)
+            wait_or_full(file, Readiness::WRITABLE)
         }
         Some(Err(Error::BrokenPipe)) | None => Attempt::InFull,
         Some(outcome) => Attempt::Done(outcome),
@@ -268,9 +291,13 @@ pub async fn preadv2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
 }
 
 /// `writev`
-pub async fn writev(caller: &Caller, file: usize, vector: usize, count: usize) -> Result<usize> {
+pub async fn writev(caller: &mut Caller, file: usize, vector: usize, count: usize) -> Result<usize> {
     let file = writable(caller, file)?;
     let areas = Areas::vector(caller, vector, count).await?;
+    // A message is whole, in however many areas it lies.
+    if socket::of(&file).is_some() {
+        return Box::pin(messages::write(caller, file, areas)).await;
+    }
     write_areas(caller, &file, areas, Position::Shared).await
 }
 
@@ -304,7 +331,7 @@ pub async fn pwritev(
 }
 
 /// `pwritev2`
-pub async fn pwritev2(caller: &Caller, arguments: [usize; 6]) -> Result<usize> {
+pub async fn pwritev2(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> {
     let [file, vector, count, offset, _, flags] = arguments;
     check_transfer_flags(flags)?;
     let written = if offset as isize == -1 {
@@ -430,7 +457,7 @@ pub async fn write_areas(
             return if done > 0 { Ok(done) } else { Err(error) };
         }
         let outcome = match areas.pin(&caller.space, Access::Read).await {
-            Ok(pinned) if limit == INFINITY => match write_now(file, &pinned, position) {
+            Ok(pinned) if limit == INFINITY => match write_now(caller, file, &pinned, position) {
                 Some(outcome) => outcome,
                 None => Box::pin(write_pinned(file, pinned, position, usize::MAX)).await,
             },
@@ -452,7 +479,9 @@ pub async fn write_areas(
                 }
             }
             Err(error) => {
-                raise_broken_pipe(caller, error);
+                if socket::raises_broken_pipe(file) {
+                    raise_broken_pipe(caller, error);
+                }
                 return if done > 0 { Ok(done) } else { Err(error) };
             }
         }
@@ -466,11 +495,19 @@ pub async fn write_areas(
 /// How many bytes were written, and how many of the memory were used up, which differ only for files that take less
 /// than they are given and want no more; `None` when that takes waiting.
 #[inline]
-fn write_now(file: &OpenFile, pinned: &PinnedAreas, position: Position) -> Option<Result<(usize, usize)>> {
+fn write_now(
+    caller: &Caller,
+    file: &OpenFile,
+    pinned: &PinnedAreas,
+    position: Position,
+) -> Option<Result<(usize, usize)>> {
     let mut storage = Vec::new();
     let mut source = Source::gathered(pinned.pieces(&mut storage));
     let before = source.remaining();
-    let outcome = file.write_now(&mut source, position.offset())?;
+    let outcome = match socket::of(file) {
+        Some(socket) => socket.send_now(&mut source, socket::credentials(caller)),
+        None => file.write_now(&mut source, position.offset())?,
+    };
     Some(outcome.map(|written| (written, before - source.remaining())))
 }
 

@@ -5,6 +5,7 @@
 //! ([`unimplemented`]).
 
 pub mod areas;
+pub mod control;
 pub mod copying;
 pub mod descriptors;
 pub mod dispatch;
@@ -15,12 +16,15 @@ pub mod futex;
 pub mod identity;
 pub mod locking;
 pub mod memory;
+pub mod messages;
 pub mod mounts;
 pub mod names;
 pub mod poll;
 pub mod process_files;
 pub mod resources;
 pub mod signal;
+pub mod socket;
+pub mod socket_options;
 pub mod status;
 pub mod system;
 pub mod time;

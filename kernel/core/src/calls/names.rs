@@ -80,6 +80,14 @@ impl Names {
         namespace::resolve_or_base(&self.context(), At::new(&base, path), follow_unless(flags), empty).await
     }
 
+    /// The place that a path names from the current directory on.
+    ///
+    /// # Errors
+    /// Those of the walk.
+    pub async fn locate_from_current(&self, path: &[u8]) -> Result<Location> {
+        namespace::resolve(&self.context(), At::new(&self.place.current, path), Follow::Yes).await
+    }
+
     /// Checks that the caller has these capabilities.
     ///
     /// # Errors

@@ -44,8 +44,13 @@ impl Timeout {
         Ok(Self { address, deadline_ns, is_zero: duration_ns == 0 })
     }
 
+    /// Whether there is a time and it is over.
+    pub fn is_over(&self) -> bool {
+        self.deadline_ns.is_some_and(|deadline_ns| deadline_ns <= now_ns())
+    }
+
     /// Tells the caller how much was left; memory that cannot be written changes nothing.
-    async fn tell_rest(&self, caller: &Caller) {
+    pub async fn tell_rest(&self, caller: &Caller) {
         if let Some(deadline_ns) = self.deadline_ns
             && !self.is_zero
         {

@@ -1,6 +1,7 @@
 //! Making names: `mkdir`, `mknod`, `symlink`, `link`.
 
 use super::{Context, Empty, Entry, resolve_or_base};
+use crate::inode::Inode;
 use crate::metadata::{DeviceNumber, FileKind, NewNode, Ownership, PERMISSION_BITS};
 use crate::path::{At, Follow};
 use crate::{Capabilities, Error, Result};
@@ -14,7 +15,8 @@ use alloc::sync::Arc;
 pub async fn make_directory(context: &Context<'_>, at: At<'_>, permissions: u16) -> Result<()> {
     let entry = Entry::find(context, at, |_| Error::AlreadyExists).await?;
     let node = entry.new_node(context, FileKind::Directory, permissions & 0o1777);
-    make(context, &entry, node).await
+    make(context, &entry, node).await?;
+    Ok(())
 }
 
 /// Makes a regular file, FIFO, socket or device node.
@@ -40,10 +42,25 @@ pub async fn make_node(
     }
     let kind = if kind == FileKind::Untyped { FileKind::Regular } else { kind };
     let node = entry.new_node(context, kind, permissions & PERMISSION_BITS);
-    make(context, &entry, NewNode { special_device: device, ..node }).await
+    make(context, &entry, NewNode { special_device: device, ..node }).await?;
+    Ok(())
 }
 
-async fn make(context: &Context<'_>, entry: &Entry<'_>, node: NewNode) -> Result<()> {
+/// Makes the file of a socket, to which the inode is to be bound.
+///
+/// # Errors
+/// As [`make_node`].
+pub async fn make_socket(context: &Context<'_>, at: At<'_>, permissions: u16) -> Result<Arc<dyn Inode>> {
+    let entry = Entry::find(context, at, |_| Error::AlreadyExists).await?;
+    if entry.wants_directory() {
+        entry.check_absent().await?;
+        return Err(Error::NotFound);
+    }
+    let node = entry.new_node(context, FileKind::Socket, permissions & PERMISSION_BITS);
+    make(context, &entry, node).await
+}
+
+async fn make(context: &Context<'_>, entry: &Entry<'_>, node: NewNode) -> Result<Arc<dyn Inode>> {
     let dentry = &entry.directory().dentry;
     let names = dentry.lock_names().await?;
     entry.check_absent().await?;
@@ -52,9 +69,9 @@ async fn make(context: &Context<'_>, entry: &Entry<'_>, node: NewNode) -> Result
         return Err(Error::NotPermitted);
     }
     let inode = dentry.inode().create(entry.name(), node).await?;
-    dentry.add_child(entry.name(), inode)?;
+    dentry.add_child(entry.name(), inode.clone())?;
     drop(names);
-    Ok(())
+    Ok(inode)
 }
 
 /// Makes a symbolic link with the text `target`.

@@ -15,7 +15,7 @@ pub use attributes::{
     TimeChange, access, change_mode, change_owner, change_times, metadata, statistics, truncate,
 };
 pub use attributes::{apply_mode, apply_owner, apply_times};
-pub use create::{link, make_directory, make_node, symlink};
+pub use create::{link, make_directory, make_node, make_socket, symlink};
 pub use open::open;
 pub use remove::{remove_directory, unlink};
 pub use rename::rename;

@@ -4,6 +4,7 @@ mod process_files;
 mod signal_actions;
 mod signal_files;
 mod timers;
+mod unix_sockets;
 
 use crate::runner::Subject;
 
@@ -13,4 +14,5 @@ pub const ALL: &[Subject] = &[
     Subject { name: "signal-files", tests: signal_files::TESTS },
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
+    Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
 ];
