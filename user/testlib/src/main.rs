@@ -1,6 +1,7 @@
 //! The user-mode test library: what passes on Linux must pass here. `testlib [FILTER]` runs it by hand.
 
 mod check;
+mod handling;
 mod runner;
 mod socket;
 mod subjects;
@@ -12,6 +13,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let filter = arguments.next().unwrap_or_default();
+    if filter == "--signals" {
+        subjects::signal_queues::say_signals();
+        return ExitCode::SUCCESS;
+    }
     if arguments.next().is_some() || filter.starts_with('-') {
         eprintln!("usage: testlib [FILTER]");
         return ExitCode::from(2);

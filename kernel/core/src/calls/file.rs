@@ -539,8 +539,9 @@ pub fn raise_broken_pipe(caller: &Caller, error: Error) {
 
 #[cold]
 fn raise(caller: &Caller, signal: Signal) {
-    // A standard signal finds room, or is pending already.
-    let _ = signals::send_to_thread(&caller.thread, SigInfo::kernel(signal));
+    // As if the thread had sent it. A standard signal finds room, or is pending already.
+    let information = SigInfo::kill(signal, caller.process().id, caller.process().user());
+    let _ = signals::send_to_thread(&caller.thread, information);
 }
 
 /// `RLIMIT_FSIZE`, for the files that it is about.

@@ -1,8 +1,11 @@
 //! The table of subjects, in the order in which they run. A subject is a file here; a test is a row of its table.
 
+mod faults;
+mod interruptions;
 mod process_files;
 mod signal_actions;
 mod signal_files;
+pub mod signal_queues;
 mod timers;
 mod unix_sockets;
 
@@ -11,7 +14,10 @@ use crate::runner::Subject;
 /// Every subject.
 pub const ALL: &[Subject] = &[
     Subject { name: "signal-actions", tests: signal_actions::TESTS },
+    Subject { name: "signal-queues", tests: signal_queues::TESTS },
     Subject { name: "signal-files", tests: signal_files::TESTS },
+    Subject { name: "faults", tests: faults::TESTS },
+    Subject { name: "interruptions", tests: interruptions::TESTS },
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
     Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
