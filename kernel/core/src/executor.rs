@@ -167,6 +167,14 @@ pub fn set_priority(task: &TaskRef, priority: Priority) {
     }
 }
 
+/// Whether this is executed by the poll of that coroutine, not by an interrupt that came meanwhile.
+pub fn is_running(task: &TaskRef) -> bool {
+    hart::with(|hart| {
+        let current = hart.local.current.get();
+        !hart.local.in_interrupt.get() && current.is_some_and(|current| current.address() == task.address())
+    })
+}
+
 /// Makes `target` look at its queue now.
 fn interrupt_hart(target: &'static Hart, here: usize) {
     target.reschedule.store(true, Ordering::Release);

@@ -7,7 +7,7 @@
 use crate::process::{self, Process, Table};
 use crate::thread::{ATTENTION_EXIT, ATTENTION_SIGNAL, Caller, Thread, ThreadSignals};
 use ::process::signal::action::{Interruption, Protection, Resumption};
-use ::process::signal::frame::{self, FloatRegisters, IntegerRegisters, ThreadContext};
+use ::process::signal::frame::{self, ThreadContext};
 use ::process::signal::pending::Outcome;
 use ::process::signal::stopping::{cancelled_by, stops_orphaned_group};
 use ::process::signal::{
@@ -21,7 +21,9 @@ use arch_riscv64::float::FloatState;
 use arch_riscv64::trap::register;
 use base::Result;
 use base::address::VirtualAddress;
+use base::operation::Operation;
 use base::sync::{SpinLock, WaitQueue};
+use memory::space::Access;
 
 pub use ::process::signal::information::{
     BUS_ADRALN, BUS_ADRERR, ILL_ILLOPC, SEGV_ACCERR, SEGV_MAPERR, TRAP_BRKPT,
@@ -379,7 +381,7 @@ pub async fn attend(caller: &mut Caller) -> Attended {
             }
             Found::Signal(signal, _, Delivery::Stop, continuations) => stop(caller, signal, continuations),
             Found::Signal(_, information, Delivery::Handle(action), _) => {
-                Box::pin(handle(caller, &action, &information)).await;
+                handle(caller, &action, &information).await;
             }
         }
     }
@@ -447,29 +449,17 @@ fn finish_call(caller: &mut Caller, handled_by: Option<&SigAction>) {
 }
 
 /// Builds the frame of a handler on the user's stack and enters it; a stack that cannot take it is a fault.
+#[inline]
 async fn handle(caller: &mut Caller, action: &SigAction, information: &SigInfo) {
     finish_call(caller, Some(action));
-    let registers = &caller.context.registers;
-    let stack_pointer = registers[register::SP] as u64;
-    let mut integer = IntegerRegisters { pc: registers[register::PC] as u64, ..IntegerRegisters::default() };
-    for (saved, value) in integer.x.iter_mut().zip(&registers[1..]) {
-        *saved = *value as u64;
-    }
-    let floating = match &caller.float {
-        Some(float) => FloatRegisters::new(float.registers, float.fcsr),
-        None => FloatRegisters::default(),
-    };
+    let stack_pointer = caller.context.registers[register::SP] as u64;
     let (mask, stack, place) = {
         let own = caller.thread.signals.lock();
         let mask = own.saved_mask.unwrap_or(own.mask);
         (mask, own.alternate.report(stack_pointer), frame::place(action, stack_pointer, &own.alternate))
     };
-    let context = ThreadContext { registers: integer, floating, mask, stack };
-    let bytes = Box::new(frame::build(information, &context));
     let written = match place {
-        Ok(place) => {
-            caller.space.write_bytes(VirtualAddress::new(place as usize), &bytes[..]).await.map(|()| place)
-        }
+        Ok(place) => write_frame(caller, place, information, (mask, stack)).await.map(|()| place),
         Err(error) => Err(error),
     };
     let Ok(place) = written else {
@@ -492,6 +482,34 @@ async fn handle(caller: &mut Caller, action: &SigAction, information: &SigInfo) 
     registers[register::RA] = caller.thread.process.signal_return.load(base::sync::atomic::Ordering::Relaxed);
 }
 
+/// Writes the frame: straight to its place if that is in one page that is there, which it nearly always is.
+///
+/// # Errors
+/// `BadAddress`, `OutOfMemory`.
+#[inline]
+fn write_frame<'a>(
+    caller: &'a Caller,
+    place: u64,
+    information: &SigInfo,
+    (mask, stack): (SignalSet, AlternateStack),
+) -> Operation<'a, Result<()>> {
+    let floating = caller.float.as_ref().map(|float| (&float.registers, float.fcsr));
+    let context = ThreadContext { registers: &caller.context.registers, floating, mask, stack };
+    let place = VirtualAddress::new(place as usize);
+    if let Some(page) = caller.space.try_pin_page(place, frame::FRAME_SIZE, Access::Write) {
+        let bytes = page.bytes();
+        frame::write(information, &context, |offset, part| {
+            bytes.slice(offset, part.len()).copy_from(part);
+        });
+        return Operation::Ready(Ok(()));
+    }
+    let mut bytes = Box::new([0; frame::FRAME_SIZE]);
+    frame::write(information, &context, |offset, part| {
+        bytes[offset..offset + part.len()].copy_from_slice(part);
+    });
+    Operation::pending(async move { caller.space.write_bytes(place, &bytes[..]).await })
+}
+
 /// The frame could not be written. If that was the frame of a `SIGSEGV`, nothing is left but the end.
 fn force_segmentation_fault(caller: &Caller, information: &SigInfo) {
     if information.signal() == Some(Signal::SEGV) {
@@ -499,6 +517,20 @@ fn force_segmentation_fault(caller: &Caller, information: &SigInfo) {
         return;
     }
     raise_fault(&caller.thread, SigInfo::kernel(Signal::SEGV));
+}
+
+/// `rt_sigreturn`, if the frame on the user's stack lies in one page that is there; whether it does.
+///
+/// # Errors
+/// As for [`return_from_handler`].
+#[inline]
+pub fn return_at_once(caller: &mut Caller) -> Option<Result<()>> {
+    let address = VirtualAddress::new(caller.context.registers[register::SP]);
+    let page = caller.space.try_pin_page(address, frame::FRAME_SIZE, Access::Read)?;
+    let bytes = page.bytes();
+    Some(restore(caller, |offset, part| {
+        bytes.slice(offset, part.len()).copy_to(part);
+    }))
 }
 
 /// `rt_sigreturn`: takes the registers back from the frame on the user's stack.
@@ -509,22 +541,28 @@ pub async fn return_from_handler(caller: &mut Caller) -> Result<()> {
     let address = VirtualAddress::new(caller.context.registers[register::SP]);
     let mut bytes = Box::new([0u8; frame::FRAME_SIZE]);
     caller.space.read_bytes(address, &mut bytes[..]).await?;
-    let context = frame::parse(&bytes)?;
-    let registers = &mut caller.context.registers;
-    registers[register::PC] = context.registers.pc as usize;
-    for (register, value) in registers[1..].iter_mut().zip(&context.registers.x) {
-        *register = *value as usize;
-    }
-    if caller.float.is_some() || context.floating != FloatRegisters::default() {
-        let state = FloatState { registers: context.floating.f, fcsr: context.floating.fcsr };
-        caller.reload_float(Some(Box::new(state)));
+    restore(caller, |offset, part| part.copy_from_slice(&bytes[offset..offset + part.len()]))
+}
+
+fn restore(caller: &mut Caller, mut get: impl FnMut(usize, &mut [u8])) -> Result<()> {
+    let saved = frame::read(&mut get)?;
+    frame::read_registers(&mut get, &mut caller.context.registers);
+    if caller.float.is_some() {
+        let state = caller.float_to_be_loaded();
+        state.fcsr = frame::read_floating(&mut get, &mut state.registers);
+    } else {
+        let mut state = FloatState::INITIAL;
+        state.fcsr = frame::read_floating(&mut get, &mut state.registers);
+        if state.fcsr != 0 || state.registers != [0; 32] {
+            caller.reload_float(Some(Box::new(state)));
+        }
     }
     let stack_pointer = caller.context.registers[register::SP] as u64;
     // As on Linux, a stack that cannot be set is passed over.
-    let _ = caller.thread.signals.lock().alternate.set(&context.stack, stack_pointer);
+    let _ = caller.thread.signals.lock().alternate.set(&saved.stack, stack_pointer);
     // What the handler interrupted does not go on by itself any more.
     caller.call.restart_number = 0;
-    set_mask(&caller.thread, context.mask);
+    set_mask(&caller.thread, saved.mask);
     Ok(())
 }
 

@@ -174,6 +174,10 @@ impl Thread {
     pub fn notify(&self, attention: u32) {
         self.attention.fetch_or(attention, Ordering::SeqCst);
         let Some(task) = self.task.get() else { return };
+        // The thread itself looks on its way back to user mode.
+        if executor::is_running(task) {
+            return;
+        }
         if let Some(target) = hart::that_runs(task) {
             target.reschedule.store(true, Ordering::Release);
             interrupts::notify(target);
@@ -332,6 +336,13 @@ impl Caller {
         self.float = state;
         self.context.set_float_status(status);
         self.float_hart = u8::MAX;
+    }
+
+    /// The saved floating-point registers, for the kernel to change; made if there are none.
+    pub fn float_to_be_loaded(&mut self) -> &mut FloatState {
+        self.context.set_float_status(FloatStatus::Clean);
+        self.float_hart = u8::MAX;
+        self.float.get_or_insert_with(|| Box::new(FloatState::INITIAL))
     }
 
     /// Switches the floating-point unit on at its first use; says whether that was what the thread lacked.

@@ -18,13 +18,19 @@ use core::task::{Context, Poll, Waker};
 /// Makes the call that the registers name if it is one of the few that are made so often that the way through the table
 /// of all calls would be most of their cost, and if it needs no waiting.
 #[inline]
-pub fn attempt(caller: &Caller) -> Attempt {
+pub fn attempt(caller: &mut Caller) -> Attempt {
     let outcome = match caller.context.registers[register::A7] as u32 {
         number::__NR_read => return file::attempt_read(caller),
         number::__NR_write => return file::attempt_write(caller),
         number::__NR_pread64 => return file::attempt_pread64(caller),
         number::__NR_sendto => return messages::attempt::send(caller),
         number::__NR_recvfrom => return messages::attempt::receive(caller),
+        number::__NR_rt_sigreturn => return signal::attempt_rt_sigreturn(caller),
+        number::__NR_kill => Some(at_once(signal::kill(
+            caller,
+            caller.context.registers[register::A0],
+            caller.context.registers[register::A1],
+        ))),
         number::__NR_clock_gettime => time::clock_gettime_at_once(caller),
         number::__NR_getpid => Some(at_once(identity::getpid(caller))),
         number::__NR_getppid => Some(at_once(identity::getppid(caller))),

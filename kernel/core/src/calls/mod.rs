@@ -79,6 +79,8 @@ pub enum Attempt {
     Done(Result<usize>),
     /// It has to wait for this file; to be tried again when the file is ready.
     WaitFor(Arc<OpenFile>, Readiness),
+    /// It is made, and the registers are as they shall be.
+    Replaced,
     /// That is not possible: the call has to be made in full.
     InFull,
 }
@@ -93,6 +95,7 @@ pub async fn serve(caller: &mut Caller) {
                 caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
                 return;
             }
+            Attempt::Replaced => return,
             Attempt::WaitFor(file, interest) => {
                 caller.call.interruption = Interruption::Restartable;
                 if let Err(error) = file::wait_for(caller, &file, interest).await {

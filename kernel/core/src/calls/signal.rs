@@ -1,5 +1,6 @@
 //! Calls about signals: arranging, blocking, sending, awaiting them, and returning from their handlers.
 
+use super::Attempt;
 use crate::process::{self, Process, TABLE};
 use crate::signal_file::SignalFile;
 use crate::signals;
@@ -161,11 +162,28 @@ async fn await_signal(caller: &mut Caller, set: SignalSet, deadline_ns: Option<u
     }
 }
 
-/// `rt_sigreturn`
-pub async fn rt_sigreturn(caller: &mut Caller) -> Result<usize> {
-    if signals::return_from_handler(caller).await.is_err() {
+/// `rt_sigreturn`, if the frame is at hand.
+#[inline]
+pub fn attempt_rt_sigreturn(caller: &mut Caller) -> Attempt {
+    match signals::return_at_once(caller) {
+        Some(outcome) => {
+            after_return(caller, outcome);
+            Attempt::Replaced
+        }
+        None => Attempt::InFull,
+    }
+}
+
+fn after_return(caller: &Caller, outcome: Result<()>) {
+    if outcome.is_err() {
         signals::raise_fault(&caller.thread, SigInfo::kernel(Signal::SEGV));
     }
+}
+
+/// `rt_sigreturn`
+pub async fn rt_sigreturn(caller: &mut Caller) -> Result<usize> {
+    let outcome = signals::return_from_handler(caller).await;
+    after_return(caller, outcome);
     caller.call.registers_replaced = true;
     Ok(0)
 }

@@ -51,6 +51,12 @@ impl AlternateStack {
         Self::new(word(0), word(1) as u32 as i32, word(2))
     }
 
+    /// As a program sees it, in its words.
+    #[inline]
+    pub fn to_words(&self) -> [u64; 3] {
+        [self.base, u64::from(self.flags as u32), self.size]
+    }
+
     /// As a program sees it.
     pub fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];

@@ -16,33 +16,21 @@ use super::{AlternateStack, SigAction, SigInfo, SignalSet, action};
 use abi::Error;
 use base::Result;
 use core::mem::offset_of;
+use zerocopy::IntoBytes;
 
 /// The integer registers as `user_regs_struct` has them: the program counter in place of `x0`, then `x1` to `x31`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct IntegerRegisters {
-    /// Where the thread goes on.
-    pub pc: u64,
-    /// `x1` to `x31`.
-    pub x: [u64; 31],
+struct IntegerRegisters {
+    pc: u64,
+    x: [u64; 31],
 }
 
 /// The state of the D extension, as `__riscv_d_ext_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(C)]
-pub struct FloatRegisters {
-    /// `f0` to `f31`.
-    pub f: [u64; 32],
-    /// The control and status register.
-    pub fcsr: u32,
+struct FloatRegisters {
+    f: [u64; 32],
+    fcsr: u32,
     padding: u32,
-}
-
-impl FloatRegisters {
-    /// These registers.
-    pub const fn new(f: [u64; 32], fcsr: u32) -> Self {
-        Self { f, fcsr, padding: 0 }
-    }
 }
 
 #[repr(C, align(16))]
@@ -79,7 +67,6 @@ struct SignalFrame {
 
 const CONTEXT: usize = offset_of!(SignalFrame, context);
 const STACK: usize = CONTEXT + offset_of!(UserContext, stack);
-const MASK: usize = CONTEXT + offset_of!(UserContext, mask);
 const REGISTERS: usize = CONTEXT + offset_of!(UserContext, machine);
 const FLOATING: usize = REGISTERS + offset_of!(MachineContext, floating);
 const FCSR: usize = FLOATING + offset_of!(FloatRegisters, fcsr);
@@ -104,15 +91,24 @@ const _: () = assert!(FRAME_SIZE == 1088 && CONTEXT == 128 && REGISTERS == 304 &
 pub const FRAME_SIZE: usize = size_of::<SignalFrame>();
 
 /// What the frame keeps of a thread, to be restored when the handler returns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ThreadContext {
-    /// The integer registers.
-    pub registers: IntegerRegisters,
-    /// The floating-point registers; zero for a thread that never used them.
-    pub floating: FloatRegisters,
+#[derive(Clone, Copy, Debug)]
+pub struct ThreadContext<'a> {
+    /// The program counter, then `x1` to `x31`, in a row.
+    pub registers: &'a [usize; 32],
+    /// The floating-point registers and their status; none for a thread that never used them, which finds zeros.
+    pub floating: Option<(&'a [u64; 32], u32)>,
     /// What was blocked before.
     pub mask: SignalSet,
     /// The alternate stack, as it was reported to the thread.
+    pub stack: AlternateStack,
+}
+
+/// What a frame says beside the registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// What is to be blocked; what cannot be is taken out.
+    pub mask: SignalSet,
+    /// A request: hand it to [`AlternateStack::set`] and disregard its errors, as Linux does.
     pub stack: AlternateStack,
 }
 
@@ -159,50 +155,54 @@ pub fn entry(action: &SigAction, information: &SigInfo, frame: u64) -> HandlerEn
     }
 }
 
-/// The bytes of the frame.
-pub fn build(information: &SigInfo, thread: &ThreadContext) -> [u8; FRAME_SIZE] {
-    let mut bytes = [0; FRAME_SIZE];
-    bytes[..SigInfo::SIZE].copy_from_slice(&information.to_bytes());
-    bytes[STACK..STACK + AlternateStack::SIZE].copy_from_slice(&thread.stack.to_bytes());
-    let mut put = |offset: usize, words: &[u64]| {
-        for (chunk, word) in bytes[offset..].chunks_exact_mut(8).zip(words) {
-            chunk.copy_from_slice(&word.to_le_bytes());
+/// Writes a frame, by `put` which is given offsets and bytes. What Linux does not write either stays as it was.
+#[inline]
+pub fn write(information: &SigInfo, thread: &ThreadContext<'_>, mut put: impl FnMut(usize, &[u8])) {
+    put(0, &information.to_bytes());
+    let [base, state, size] = thread.stack.to_words();
+    put(CONTEXT, [0, 0, base, state, size, thread.mask.bits()].as_bytes());
+    put(REGISTERS, thread.registers.as_bytes());
+    match thread.floating {
+        Some((registers, status)) => {
+            put(FLOATING, registers.as_bytes());
+            put(FCSR, u64::from(status).as_bytes());
         }
-    };
-    put(MASK, &[thread.mask.bits()]);
-    put(REGISTERS, &[thread.registers.pc]);
-    put(REGISTERS + 8, &thread.registers.x);
-    put(FLOATING, &thread.floating.f);
-    put(FCSR, &[u64::from(thread.floating.fcsr)]);
-    bytes
+        None => put(FLOATING, &[0; size_of::<FloatRegisters>()]),
+    }
+    put(RESERVED, &[0; FRAME_SIZE - RESERVED]);
 }
 
-/// Reads a frame back. Any value in a register is the program's own affair; what the mask cannot hold is taken out.
-/// The stack is a request: hand it to [`AlternateStack::set`] and disregard its errors, as Linux does.
+/// Reads what a frame says beside the registers, by `get` which is given offsets and fills bytes.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when the frame claims state that the system does not have: the thread then gets `SIGSEGV`.
-pub fn parse(bytes: &[u8; FRAME_SIZE]) -> Result<ThreadContext> {
-    if bytes[RESERVED..].iter().any(|byte| *byte != 0) {
+#[inline]
+pub fn read(mut get: impl FnMut(usize, &mut [u8])) -> Result<Saved> {
+    let mut end = [0; FRAME_SIZE - RESERVED];
+    get(RESERVED, &mut end);
+    if end != [0; FRAME_SIZE - RESERVED] {
         return Err(Error::InvalidArgument);
     }
-    let word = |offset: usize| crate::word_at(bytes, offset);
-    let mut registers = IntegerRegisters { pc: word(REGISTERS), ..IntegerRegisters::default() };
-    for (index, register) in registers.x.iter_mut().enumerate() {
-        *register = word(REGISTERS + 8 + index * 8);
-    }
-    let mut floating = FloatRegisters { fcsr: word(FCSR) as u32, ..FloatRegisters::default() };
-    for (index, register) in floating.f.iter_mut().enumerate() {
-        *register = word(FLOATING + index * 8);
-    }
-    let mut stack = [0; AlternateStack::SIZE];
-    stack.copy_from_slice(&bytes[STACK..STACK + AlternateStack::SIZE]);
-    Ok(ThreadContext {
-        registers,
-        floating,
-        mask: SignalSet::mask_from_bits(word(MASK)),
-        stack: AlternateStack::from_bytes(&stack),
-    })
+    let mut words = [0u64; 4];
+    get(STACK, words.as_mut_bytes());
+    let [base, state, size, mask] = words;
+    let stack = AlternateStack::new(base, state as u32 as i32, size);
+    Ok(Saved { mask: SignalSet::mask_from_bits(mask), stack })
+}
+
+/// Reads the integer registers as [`ThreadContext`] has them. Any value in them is the program's own affair.
+#[inline]
+pub fn read_registers(mut get: impl FnMut(usize, &mut [u8]), registers: &mut [usize; 32]) {
+    get(REGISTERS, registers.as_mut_bytes());
+}
+
+/// Reads the floating-point registers; gives their status.
+#[inline]
+pub fn read_floating(mut get: impl FnMut(usize, &mut [u8]), registers: &mut [u64; 32]) -> u32 {
+    get(FLOATING, registers.as_mut_bytes());
+    let mut status = 0u32;
+    get(FCSR, status.as_mut_bytes());
+    status
 }
 
 #[cfg(test)]
@@ -210,37 +210,54 @@ mod tests {
     use super::super::Signal;
     use super::*;
 
-    fn thread() -> ThreadContext {
-        let registers = IntegerRegisters { pc: 0x1000, x: core::array::from_fn(|index| index as u64 + 1) };
-        let f = core::array::from_fn(|index| 0xffff_0000_0000_0000 | index as u64);
-        ThreadContext {
-            registers,
-            floating: FloatRegisters::new(f, 0x1f),
-            mask: SignalSet::of(&[Signal::USR1]),
-            stack: AlternateStack::new(0x7000, 0, 0x4000),
-        }
+    const FLOATS: [u64; 32] = [0xffff_0000_0000_0005; 32];
+
+    fn registers() -> [usize; 32] {
+        core::array::from_fn(|index| if index == 0 { 0x1000 } else { index })
+    }
+
+    fn build(information: &SigInfo) -> [u8; FRAME_SIZE] {
+        let stack = AlternateStack::new(0x7000, 0, 0x4000);
+        let mask = SignalSet::of(&[Signal::USR1]);
+        let thread = ThreadContext { registers: &registers(), floating: Some((&FLOATS, 0x1f)), mask, stack };
+        let mut bytes = [0xee; FRAME_SIZE];
+        write(information, &thread, |offset, part| {
+            bytes[offset..offset + part.len()].copy_from_slice(part);
+        });
+        bytes
+    }
+
+    fn reader(bytes: &[u8; FRAME_SIZE]) -> impl FnMut(usize, &mut [u8]) {
+        |offset, part| part.copy_from_slice(&bytes[offset..offset + part.len()])
     }
 
     #[test]
     fn fields_stand_where_the_c_library_reads_them() {
-        let bytes = build(&SigInfo::kill(Signal::INT, 1, 2), &thread());
+        let bytes = build(&SigInfo::kill(Signal::INT, 1, 2));
         let word = |offset| crate::word_at(&bytes, offset);
         assert_eq!([word(304), word(312), word(304 + 31 * 8)], [0x1000, 1, 31]);
-        assert_eq!([word(144), word(160), word(168)], [0x7000, 0x4000, 1 << 9]);
-        assert_eq!([word(560), word(560 + 256)], [0xffff_0000_0000_0000, 0x1f]);
-        assert_eq!(parse(&bytes), Ok(thread()));
+        assert_eq!([word(128), word(136), word(144), word(160), word(168)], [0, 0, 0x7000, 0x4000, 1 << 9]);
+        assert_eq!([word(560), word(560 + 256)], [FLOATS[0], 0x1f]);
+        assert_eq!(bytes[1076..], [0; 12]);
+        let (mut read_back, mut floats) = ([0; 32], [0; 32]);
+        read_registers(reader(&bytes), &mut read_back);
+        assert_eq!(read_floating(reader(&bytes), &mut floats), 0x1f);
+        assert_eq!((read_back, floats), (registers(), FLOATS));
+        let saved = read(reader(&bytes)).unwrap();
+        assert_eq!(saved.mask, SignalSet::of(&[Signal::USR1]));
+        assert_eq!(saved.stack, AlternateStack::new(0x7000, 0, 0x4000));
     }
 
     #[test]
     fn claims_of_other_state_are_refused() {
         for offset in [1076, 1080, 1084] {
-            let mut bytes = build(&SigInfo::kernel(Signal::INT), &thread());
+            let mut bytes = build(&SigInfo::kernel(Signal::INT));
             bytes[offset] = 1;
-            assert_eq!(parse(&bytes), Err(Error::InvalidArgument));
+            assert_eq!(read(reader(&bytes)), Err(Error::InvalidArgument));
         }
-        let mut bytes = build(&SigInfo::kernel(Signal::INT), &thread());
+        let mut bytes = build(&SigInfo::kernel(Signal::INT));
         bytes[168..176].fill(0xff);
-        assert!(!parse(&bytes).unwrap().mask.contains(Signal::KILL));
+        assert!(!read(reader(&bytes)).unwrap().mask.contains(Signal::KILL));
     }
 
     #[test]
