@@ -195,7 +195,7 @@ fn is_string(node: &FdtNode<'_>, name: &str, value: &str) -> bool {
 }
 
 fn is_enabled(node: &FdtNode<'_>) -> bool {
-    node.property("status").is_none() || is_string(node, "status", "okay") || is_string(node, "status", "ok")
+    bytes_of(node, "status").is_none_or(|status| matches!(status, b"okay\0" | b"ok\0"))
 }
 
 fn region_of(start: u64, size: u64) -> Option<Region> {
@@ -207,6 +207,8 @@ fn region_of(start: u64, size: u64) -> Option<Region> {
 /// A node and where it is: what it inherits from the nodes around it.
 struct Place<'p, 'a> {
     node: FdtNode<'a>,
+    /// What the node says it is compatible with: names that end with a 0. Every kind of device asks.
+    compatible: &'a [u8],
     parent: Option<&'p Place<'p, 'a>>,
     /// The controller to which `interrupts` refers from here down.
     interrupt_parent: Option<Phandle>,
@@ -219,7 +221,8 @@ impl<'p, 'a> Place<'p, 'a> {
     fn root(tree: Fdt<'a>) -> Self {
         let node = tree.root();
         let interrupt_parent = number_of(&node, "interrupt-parent").map(|number| Phandle(number as u32));
-        Self { node, parent: None, interrupt_parent, output_path: output_path(tree), depth: 0 }
+        let output_path = output_path(tree);
+        Self { node, compatible: &[], parent: None, interrupt_parent, output_path, depth: 0 }
     }
 
     fn child<'q>(&'q self, node: FdtNode<'a>) -> Place<'q, 'a> {
@@ -229,7 +232,8 @@ impl<'p, 'a> Place<'p, 'a> {
             (first == node.name() || first == node.name_without_address()).then_some(rest)
         });
         let interrupt_parent = own.or(self.interrupt_parent);
-        Place { node, parent: Some(self), interrupt_parent, output_path, depth: self.depth + 1 }
+        let compatible = bytes_of(&node, "compatible").unwrap_or(&[]);
+        Place { node, compatible, parent: Some(self), interrupt_parent, output_path, depth: self.depth + 1 }
     }
 
     fn address_cells(&self) -> u32 {
@@ -282,7 +286,8 @@ impl<'p, 'a> Place<'p, 'a> {
     }
 
     fn is(&self, compatible: &[&str]) -> bool {
-        compatible.iter().any(|name| self.node.is_compatible(name))
+        let mut names = self.compatible.split(|byte| *byte == 0);
+        names.any(|name| !name.is_empty() && compatible.iter().any(|known| known.as_bytes() == name))
     }
 }
 

@@ -166,8 +166,15 @@ impl Archive {
     }
 }
 
+/// Bytes of a record's header, before the name.
+const HEADER: usize = 110;
+/// Where records and their data begin; the format asks for 4.
+const ALIGNMENT: usize = 8;
+
 fn write_record(output: &mut dyn Write, inode: u32, record: &Record<'_>) -> Result<()> {
     let links = if record.mode & 0o170_000 == 0o040_000 { 2 } else { 1 };
+    // A name may end with more zeros than one, and so everything begins where the kernel copies it fastest.
+    let name_bytes = (HEADER + record.path.len() + 1).next_multiple_of(ALIGNMENT) - HEADER;
     let size = u32::try_from(record.data.len()).with_context(|| format!("{} is over 4 GiB", record.path))?;
     let fields = [
         inode,
@@ -181,7 +188,7 @@ fn write_record(output: &mut dyn Write, inode: u32, record: &Record<'_>) -> Resu
         0,
         record.device.0,
         record.device.1,
-        record.path.len() as u32 + 1,
+        name_bytes as u32,
         0, // checksum, unused in this form
     ];
     let mut header = String::from("070701");
@@ -189,17 +196,11 @@ fn write_record(output: &mut dyn Write, inode: u32, record: &Record<'_>) -> Resu
         header.push_str(&format!("{field:08x}"));
     }
     header.push_str(record.path);
-    header.push('\0');
+    header.extend(std::iter::repeat_n('\0', name_bytes - record.path.len()));
     output.write_all(header.as_bytes())?;
-    output.write_all(padding(header.len()))?;
     output.write_all(record.data)?;
-    output.write_all(padding(record.data.len()))?;
+    output.write_all(&[0; ALIGNMENT][..record.data.len().wrapping_neg() % ALIGNMENT])?;
     Ok(())
-}
-
-/// The zeros up to the next multiple of four.
-fn padding(length: usize) -> &'static [u8] {
-    &[0; 3][..length.wrapping_neg() % 4]
 }
 
 #[cfg(test)]
@@ -216,14 +217,15 @@ mod tests {
         loop {
             assert_eq!(&bytes[at..at + 6], b"070701");
             let (mode, size, name) = (field(at, 1), field(at, 6) as usize, field(at, 11) as usize);
-            let path = String::from_utf8(bytes[at + 110..at + 110 + name - 1].to_vec()).unwrap();
+            let path = std::ffi::CStr::from_bytes_until_nul(&bytes[at + 110..at + 110 + name]).unwrap();
+            let path = path.to_str().unwrap().to_owned();
             let data = (at + 110 + name).next_multiple_of(4);
             if path == "TRAILER!!!" {
                 assert_eq!(data, bytes.len());
                 return found;
             }
             found.push((path, mode, bytes[data..data + size].to_vec()));
-            at = (data + size).next_multiple_of(4);
+            at = (data + size).next_multiple_of(8);
         }
     }
 

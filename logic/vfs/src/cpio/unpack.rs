@@ -266,10 +266,11 @@ impl Unpacker<'_> {
         }
         self.name.resize(length, 0);
         self.input.read_exact(&mut self.name)?;
-        if self.name.pop() != Some(0) || self.name.contains(&0) {
-            return Err(Problem::BadName);
-        }
-        Ok(())
+        // It ends with a zero, or with several where the writer aligned what follows.
+        let end = self.name.iter().position(|byte| *byte == 0).filter(|end| *end > 0);
+        let end = end.ok_or(Problem::BadName)?;
+        let rest = self.name.drain(end..);
+        if rest.into_iter().all(|byte| byte == 0) { Ok(()) } else { Err(Problem::BadName) }
     }
 
     async fn make(&mut self, name: &[u8], header: &Header) -> core::result::Result<(), Problem> {
