@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
 use base::sync::{Mutex, MutexGuard, SpinLock};
+use core::any::Any;
 use core::fmt;
 use core::ops::{ControlFlow, Range};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -33,11 +34,18 @@ pub struct OpenFile {
     flags: AtomicU32,
     offset: Mutex<u64>,
     traits: Traits,
-    /// Who is told when it is gone; almost nobody ever.
-    dependants: SpinLock<Option<Box<Dependants>>>,
+    /// What almost no description has.
+    extras: SpinLock<Option<Box<Extras>>>,
 }
 
-type Dependants = Vec<Weak<dyn Dependant>>;
+/// What almost no description has.
+#[derive(Default)]
+struct Extras {
+    /// Who is told when it is gone.
+    dependants: Vec<Weak<dyn Dependant>>,
+    /// What somebody above keeps with it.
+    attachment: Option<Arc<dyn Any + Send + Sync>>,
+}
 
 /// Something that lasts no longer than an open description: a watch on it, a lock that it holds.
 pub trait Dependant: Send + Sync {
@@ -130,8 +138,8 @@ impl OpenFile {
 
     fn build(file: Arc<dyn File>, location: Location, flags: OpenFlags, traits: Traits) -> Arc<Self> {
         let flags = AtomicU32::new(flags.difference(OpenFlags::TRANSIENT).bits());
-        let dependants = SpinLock::new(None);
-        Arc::new(Self { file, location, flags, offset: Mutex::new(0), traits, dependants })
+        let extras = SpinLock::new(None);
+        Arc::new(Self { file, location, flags, offset: Mutex::new(0), traits, extras })
     }
 
     /// A number that no other open description has while this one exists.
@@ -142,10 +150,20 @@ impl OpenFile {
 
     /// Has `dependant` told when the description is gone.
     pub fn tell_when_closed(&self, dependant: Weak<dyn Dependant>) {
-        let mut dependants = self.dependants.lock();
-        let dependants = dependants.get_or_insert_default();
+        let mut extras = self.extras.lock();
+        let dependants = &mut extras.get_or_insert_default().dependants;
         dependants.retain(|known| known.strong_count() > 0 && !known.ptr_eq(&dependant));
         dependants.push(dependant);
+    }
+
+    /// What was attached to it.
+    pub fn attached(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.extras.lock().as_ref()?.attachment.clone()
+    }
+
+    /// Attaches something that lasts as long as it, unless that was done; gives what is attached.
+    pub fn attach(&self, attachment: Arc<dyn Any + Send + Sync>) -> Arc<dyn Any + Send + Sync> {
+        self.extras.lock().get_or_insert_default().attachment.get_or_insert(attachment).clone()
     }
 
     /// What it does.
@@ -644,9 +662,13 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if let Some(dependants) = self.dependants.get_mut().take() {
+        if let Some(extras) = self.extras.get_mut().take() {
             let identity = self.identity();
-            dependants.iter().filter_map(Weak::upgrade).for_each(|dependant| dependant.closed(identity));
+            extras
+                .dependants
+                .iter()
+                .filter_map(Weak::upgrade)
+                .for_each(|dependant| dependant.closed(identity));
         }
         if self.traits.counted_writer {
             self.location.inode().end_write();

@@ -1,6 +1,6 @@
 //! Calls about descriptors: copies, flags, pipes, requests to devices.
 
-use super::{descriptor, locking};
+use super::{descriptor, locking, ownership};
 use crate::thread::Caller;
 use crate::{file_systems, terminal_device};
 use ::process::limits::Resource;
@@ -112,13 +112,9 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         return Err(Error::BadDescriptor);
     }
     match command {
-        linux::F_SETFL => set_flags(&file, OpenFlags::from_bits_retain(argument as u32)),
-        // Nobody can be told of readiness by a signal; see docs/status.md.
-        linux::F_GETOWN | linux::F_GETSIG => Ok(0),
-        linux::F_GETOWN_EX => {
-            let nobody = [linux::F_OWNER_TID, 0];
-            caller.space.write_object(VirtualAddress::new(argument), &nobody).await?;
-            Ok(0)
+        linux::F_SETFL => set_flags(&file, number, OpenFlags::from_bits_retain(argument as u32)),
+        command if ownership::is_about_ownership(command) => {
+            ownership::control(caller, &file, command, argument).await
         }
         linux::F_GETLK
         | linux::F_SETLK
@@ -148,15 +144,16 @@ fn pipe_of(file: &OpenFile) -> Result<&PipeEnd> {
     file.file().downcast_ref::<PipeEnd>().ok_or(Error::BadDescriptor)
 }
 
-fn set_flags(file: &OpenFile, flags: OpenFlags) -> Result<usize> {
-    let changed = file.flags().symmetric_difference(flags);
-    // Signals for readiness and packets in pipes are not implemented; see docs/status.md.
-    let asks = changed & flags;
-    if asks.contains(OpenFlags::ASYNC)
-        || asks.contains(OpenFlags::DIRECT) && file.location().kind() == FileKind::Fifo
-    {
+fn set_flags(file: &Arc<OpenFile>, number: u32, flags: OpenFlags) -> Result<usize> {
+    let asks = flags.difference(file.flags());
+    // Packets in pipes are not implemented; see docs/status.md.
+    if asks.contains(OpenFlags::DIRECT) && file.location().kind() == FileKind::Fifo {
         return Err(Error::InvalidArgument);
     }
+    let flags = match (flags ^ file.flags()).contains(OpenFlags::ASYNC) {
+        true => ownership::set_telling(file, number, flags)?,
+        false => flags,
+    };
     file.set_flags(flags);
     Ok(0)
 }
@@ -219,6 +216,12 @@ pub async fn ioctl(caller: &Caller, file: usize, command: usize, argument: usize
             flags.set(OpenFlags::NONBLOCK, on);
             file.set_flags(flags);
             Ok(0)
+        }
+        request::FIOASYNC => {
+            let on = caller.space.read_object::<i32>(VirtualAddress::new(argument)).await? != 0;
+            let mut flags = file.flags();
+            flags.set(OpenFlags::ASYNC, on);
+            set_flags(&file, number, flags)
         }
         request::FIONREAD if file.location().kind() == FileKind::Regular => {
             let size = file.location().inode().metadata().await?.size;

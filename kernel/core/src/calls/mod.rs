@@ -19,6 +19,7 @@ pub mod memory;
 pub mod messages;
 pub mod mounts;
 pub mod names;
+pub mod ownership;
 pub mod poll;
 pub mod process_files;
 pub mod resources;

@@ -196,7 +196,8 @@ fn sleeping() {
 
 /// A child that is stopped and goes on while it waits has not noticed.
 fn stopping() {
-    let mut names_and_bodies: Vec<(&str, Box<dyn Fn() -> bool>)> = Vec::new();
+    type Body = Box<dyn Fn() -> bool>;
+    let mut names_and_bodies: Vec<(&str, Body)> = Vec::new();
     names_and_bodies.push((
         "nanosleep",
         Box::new(|| {

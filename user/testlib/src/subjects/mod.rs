@@ -3,6 +3,7 @@
 mod faults;
 mod interruptions;
 mod process_files;
+mod readiness_signals;
 mod signal_actions;
 mod signal_files;
 pub mod signal_queues;
@@ -18,6 +19,7 @@ pub const ALL: &[Subject] = &[
     Subject { name: "signal-files", tests: signal_files::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
     Subject { name: "interruptions", tests: interruptions::TESTS },
+    Subject { name: "readiness-signals", tests: readiness_signals::TESTS },
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
     Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
