@@ -1,6 +1,7 @@
 //! The file systems that can be mounted, by name, and what all of them share.
 
 use crate::console_terminal::{CONSOLE, CONTROLLING_TERMINAL, SERIAL};
+use crate::pseudo_terminal::MULTIPLEXER;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::operation::Operation;
@@ -109,9 +110,12 @@ pub fn types() -> Vec<FileSystemType> {
 /// `OutOfMemory`.
 pub async fn initialise() -> Result<()> {
     let devices = Devfs::new(environment().clone()).await?;
-    for (name, number, permissions) in
-        [("console", CONSOLE, 0o600), ("tty", CONTROLLING_TERMINAL, 0o666), ("ttyS0", SERIAL, 0o600)]
-    {
+    for (name, number, permissions) in [
+        ("console", CONSOLE, 0o600),
+        ("tty", CONTROLLING_TERMINAL, 0o666),
+        ("ttyS0", SERIAL, 0o600),
+        ("ptmx", MULTIPLEXER, 0o666),
+    ] {
         devices.add_character_device(name, number, permissions).await?;
     }
     crate::devices::add_nodes(&devices).await?;

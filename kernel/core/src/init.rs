@@ -74,6 +74,7 @@ async fn make_root() -> Result<Location> {
     file_systems::initialise().await?;
     crate::procfs::register()?;
     crate::sysfs::register()?;
+    crate::pseudo_terminal::register()?;
     let mut options = vfs::tmpfs::Options::default();
     options.root.permissions = 0o755;
     let file_system = vfs::tmpfs::Tmpfs::named("rootfs", devices::environment().clone(), options);

@@ -37,6 +37,7 @@ pub mod power;
 pub mod process;
 pub mod process_file;
 pub mod procfs;
+pub mod pseudo_terminal;
 pub mod readiness_signal;
 pub mod selftest;
 pub mod signal_file;

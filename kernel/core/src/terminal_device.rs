@@ -8,6 +8,7 @@
 //! [`SESSIONS`] is taken alone: the answers of [`process::TABLE`] and of the terminal are fetched before or after.
 
 use crate::process::{self, Process};
+use crate::pseudo_terminal::{self, Channel};
 use crate::signals;
 use crate::thread::Caller;
 use ::process::signal::{Disposition, SigInfo, Signal};
@@ -40,6 +41,8 @@ pub struct TerminalDevice {
     pub number: DeviceNumber,
     /// How often its session ended and took the open files with it.
     hang_ups: AtomicU32,
+    /// The other side, of a pseudo-terminal.
+    master: Option<Arc<Channel>>,
 }
 
 /// What opening a terminal's node means.
@@ -74,12 +77,32 @@ struct ControllingTerminal;
 impl TerminalDevice {
     /// A device for this terminal.
     pub fn new(terminal: Terminal, number: DeviceNumber) -> Arc<Self> {
-        Arc::new(Self { terminal, number, hang_ups: AtomicU32::new(0) })
+        Arc::new(Self { terminal, number, hang_ups: AtomicU32::new(0), master: None })
+    }
+
+    /// A device for the terminal of a pair.
+    pub fn with_master(terminal: Terminal, number: DeviceNumber, master: Arc<Channel>) -> Arc<Self> {
+        Arc::new(Self { terminal, number, hang_ups: AtomicU32::new(0), master: Some(master) })
+    }
+
+    /// What leads to the master, of the terminal of a pair.
+    pub fn master(&self) -> Option<&Arc<Channel>> {
+        self.master.as_ref()
+    }
+
+    /// Wakes who reads from the master, if there is one.
+    fn announce(&self) {
+        if let Some(master) = &self.master {
+            master.announce();
+        }
     }
 
     /// An open file of it.
     pub fn open(self: &Arc<Self>, opened_as: OpenedAs) -> Arc<dyn File> {
         let opened_at = self.hang_ups.load(Ordering::Relaxed);
+        if let Some(master) = &self.master {
+            master.opened();
+        }
         Arc::new(TerminalFile { device: self.clone(), opened_as, opened_at })
     }
 
@@ -88,8 +111,8 @@ impl TerminalDevice {
         Arc::new(TerminalNode { device: self.clone(), opened_as })
     }
 
-    /// The session that it controlled has ended: files that were opened before are of no use any more.
-    fn hang_up_files(&self) {
+    /// The session that it controlled has ended, or the other side is gone: files that were opened before are of no use any more.
+    pub fn hang_up_files(&self) {
         self.hang_ups.fetch_add(1, Ordering::Relaxed);
         self.terminal.readable().wake_all();
         self.terminal.writable().wake_all();
@@ -123,6 +146,7 @@ impl File for TerminalFile {
     fn write<'a>(&'a self, source: &'a mut Source<'_>, _: WritePosition) -> Operation<'a, Result<Written>> {
         let count =
             if self.is_hung_up() { Err(Error::InputOutput) } else { self.device.terminal.write(source) };
+        self.device.announce();
         Operation::Ready(count.map(|count| Written { count, end: 0 }))
     }
 
@@ -150,6 +174,14 @@ impl File for TerminalFile {
 
     fn seekable(&self) -> bool {
         false
+    }
+}
+
+impl Drop for TerminalFile {
+    fn drop(&mut self) {
+        if let Some(master) = &self.device.master {
+            master.closed();
+        }
     }
 }
 
@@ -330,6 +362,7 @@ pub async fn control(caller: &Caller, file: &TerminalFile, request: u32, argumen
     }
     let session_of_group = |group| process::TABLE.lock().identifiers.session_of_group(group);
     let reply = terminal.control(request, &who, input, argument, &session_of_group)?;
+    file.device.announce();
     match reply.follow_up {
         FollowUp::None => {}
         FollowUp::Signal { signal, group } => send(group, signal),
@@ -344,6 +377,50 @@ pub async fn control(caller: &Caller, file: &TerminalFile, request: u32, argumen
         caller.space.write_bytes(address, reply.bytes()).await?;
     }
     Ok(0)
+}
+
+/// A request of the master's about its terminal, on which nobody is in the background.
+///
+/// # Errors
+/// As [`control`].
+pub async fn control_from_master(
+    caller: &Caller,
+    device: &Arc<TerminalDevice>,
+    request: Request,
+    argument: usize,
+) -> Result<()> {
+    let terminal = &device.terminal;
+    let mut input = [0; terminal::termios::TERMIOS2_SIZE];
+    let input = &mut input[..request.input_size()];
+    let address = VirtualAddress::new(argument);
+    if !input.is_empty() {
+        caller.space.read_bytes(address, input).await?;
+    }
+    let mut who = caller_at(caller, device);
+    // From the master, what concerns the terminal's session is told to anybody.
+    who.standing = Standing::ControlledHere;
+    who.session = terminal.session();
+    let session_of_group = |group| process::TABLE.lock().identifiers.session_of_group(group);
+    let reply = terminal.control(request, &who, input, argument, &session_of_group)?;
+    if let FollowUp::Signal { signal, group } = reply.follow_up {
+        send(group, signal);
+    }
+    if !reply.bytes().is_empty() {
+        caller.space.write_bytes(address, reply.bytes()).await?;
+    }
+    Ok(())
+}
+
+/// A terminal's other side is gone: it controls its session no longer.
+pub fn forget_session(session: u32, device: &Arc<TerminalDevice>) {
+    let mut sessions = SESSIONS.lock();
+    let lost = match sessions.get(&session) {
+        Some(found) if Arc::ptr_eq(found, device) => sessions.remove(&session),
+        _ => None,
+    };
+    drop(sessions);
+    drop(lost);
+    device.terminal.disassociate(session);
 }
 
 /// The terminal controls this session from now on, whose leader `process` is.
@@ -382,6 +459,10 @@ pub fn opened(caller: &Caller, open: Arc<OpenFile>, flags: OpenFlags) -> Result<
         let file = device.open(OpenedAs::Terminal);
         return Ok(OpenFile::from_file(file, open.location().clone(), flags));
     }
+    if let Some(master) = pseudo_terminal::of(&open) {
+        master.set_owner(caller.process().identity().files.uid);
+        return Ok(open);
+    }
     let Some(file) = of(&open) else { return Ok(open) };
     let who = caller_at(caller, &file.device);
     if file.terminal().is_exclusive() && who.privilege != Privilege::Administrator {
@@ -411,6 +492,10 @@ pub fn session_leader_ends(process: &Arc<Process>) {
     let device = SESSIONS.lock().remove(&process.id);
     let Some(device) = device else { return };
     let group = device.terminal.disassociate(process.id);
+    // On a pseudo-terminal, what another session has open stays of use.
+    if device.master.is_some() {
+        return send(group, Signal::HUP.number().into());
+    }
     device.hang_up_files();
     hang_up_group(group);
 }

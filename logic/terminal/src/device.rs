@@ -221,6 +221,11 @@ impl Terminal {
         Received { count, signals: effects.signals, foreground }
     }
 
+    /// How many typed bytes can be taken now. After the other side has gone it is of no use to ask.
+    pub fn input_available(&self) -> usize {
+        self.state.lock().discipline.input_available()
+    }
+
     /// The output has room again.
     pub fn drain(&self) {
         let mut state = self.state.lock();

@@ -207,6 +207,14 @@ impl LineDiscipline {
         overflows
     }
 
+    /// How many bytes can be taken for certain; at least one if any can be.
+    pub fn input_available(&self) -> usize {
+        let each = if self.settings.input(linux::PARMRK) { 2 } else { 1 };
+        let free = (input::CAPACITY - self.input.length()).saturating_sub(1) / each;
+        let overflows = self.settings.local(linux::ICANON) && self.input.line_length() == 0;
+        if overflows { free.max(1) } else { free }
+    }
+
     /// Takes one typed byte, for which there is room.
     fn input(&mut self, byte: u8, effects: &mut Effects) {
         let mut byte = byte;

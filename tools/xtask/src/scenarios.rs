@@ -49,6 +49,8 @@ B=/bin/busybox
 $B mount -t proc proc /proc
 $B mount -t sysfs sysfs /sys
 $B mount -t devtmpfs devtmpfs /dev
+$B mkdir -p /dev/pts
+$B mount -t devpts devpts /dev/pts
 $B mount -t tmpfs -o mode=1777 tmpfs /tmp
 $B stty -opost </dev/console
 echo '== testlib begins =='

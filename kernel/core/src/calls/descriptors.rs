@@ -2,7 +2,7 @@
 
 use super::{descriptor, locking, ownership};
 use crate::thread::Caller;
-use crate::{file_systems, terminal_device};
+use crate::{file_systems, pseudo_terminal, terminal_device};
 use ::process::limits::Resource;
 use abi::linux::general as linux;
 use abi::linux::ioctl as request;
@@ -231,6 +231,10 @@ pub async fn ioctl(caller: &Caller, file: usize, command: usize, argument: usize
         }
         command => match terminal_device::of(&file) {
             Some(terminal) => terminal_device::control(caller, terminal, command, argument).await,
+            None if pseudo_terminal::of(&file).is_some() => {
+                let master = pseudo_terminal::of(&file).ok_or(Error::NotTerminal)?;
+                pseudo_terminal::control(caller, master, command, argument).await
+            }
             None => caller.interruptible(file.file().ioctl(command, argument, &memory)).await?,
         },
     }

@@ -59,6 +59,9 @@ impl Socket {
         if self.endpoint.kind() == Kind::Stream {
             return self.endpoint.send_some(source, credentials, &mut None);
         }
+        if self.endpoint.kind() == Kind::Datagram && self.endpoint.options().passes_credentials() {
+            self.endpoint.domain().bind_automatically(&self.endpoint)?;
+        }
         let length = source.remaining();
         let target = self.endpoint.prepare_message(None, length)?;
         let payload = Payload::from_source(source, length)?;

@@ -60,10 +60,11 @@ fn main() {
 
 /// Mounts the file systems that programs expect; what is there already or unknown to the kernel is no reason to stop.
 fn mount_all() {
-    let mounts: [(&CStr, &CStr, u64); 5] = [
+    let mounts: [(&CStr, &CStr, u64); 6] = [
         (c"proc", c"/proc", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC),
         (c"sysfs", c"/sys", libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC),
         (c"devtmpfs", c"/dev", libc::MS_NOSUID),
+        (c"devpts", c"/dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC),
         (c"tmpfs", c"/tmp", libc::MS_NOSUID | libc::MS_NODEV),
         (c"tmpfs", c"/run", libc::MS_NOSUID | libc::MS_NODEV),
     ];

@@ -3,11 +3,13 @@
 mod faults;
 mod interruptions;
 mod process_files;
+mod pseudo_terminals;
 mod readiness_signals;
 mod signal_actions;
 mod signal_files;
 pub mod signal_queues;
 mod timers;
+mod unix_messages;
 mod unix_sockets;
 
 use crate::runner::Subject;
@@ -23,4 +25,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
     Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
+    Subject { name: "pseudo-terminals", tests: pseudo_terminals::TESTS },
+    Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];
