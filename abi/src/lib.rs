@@ -4,5 +4,6 @@
 pub mod error;
 pub mod file;
 pub mod socket;
+pub mod vdso;
 pub use error::Error;
 pub use linux_raw_sys as linux;

@@ -196,8 +196,10 @@ impl Loader<'_> {
             }
             None => (image.header.entry + bias, 0),
         };
-        let signal_return = vdso::map(&space).await?.value();
+        let vdso = vdso::map(&space).await?;
+        let signal_return = vdso.signal_return.value();
         let mut auxiliary = Self::auxiliary(&image, bias, interpreter_base);
+        auxiliary.vdso = vdso.header.value() as u64;
         auxiliary.secure = secure;
         let (user, group) = (credentials.user, credentials.group);
         auxiliary.identities = [user.real, user.effective, group.real, group.effective];

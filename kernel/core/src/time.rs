@@ -74,6 +74,16 @@ fn wall_clock() -> &'static vfs::WallClock {
     &crate::devices::environment().clock
 }
 
+/// What the counter showed at boot, and the nanoseconds in a tick; 0 when that is no whole number.
+pub fn counter() -> (u64, u64) {
+    CLOCK.get().map_or((0, 0), |clock| (clock.boot_ticks, clock.ns_per_tick.unwrap_or(0)))
+}
+
+/// What is added to the time since boot to get the time since 1970, in nanoseconds.
+pub fn realtime_offset_ns() -> i64 {
+    wall_clock().offset_ns()
+}
+
 /// Nanoseconds since 1970, as far as anybody said what time it was.
 pub fn realtime_ns() -> i64 {
     wall_clock().now_ns()
@@ -82,6 +92,7 @@ pub fn realtime_ns() -> i64 {
 /// Says that it is `realtime_ns` nanoseconds since 1970, and has those look who wait for a time of day.
 pub fn set_realtime_ns(realtime_ns: i64) {
     wall_clock().set_ns(realtime_ns);
+    crate::vdso::set_realtime_offset(realtime_offset_ns());
     WALL_SETTINGS.fetch_add(1, Ordering::Release);
     WALL_SET.wake_all();
 }

@@ -22,6 +22,11 @@ impl WallClock {
         (base::hal::now_ns() as i64).wrapping_add(self.offset_ns.load(Ordering::Relaxed))
     }
 
+    /// What is added to what the hardware counts.
+    pub fn offset_ns(&self) -> i64 {
+        self.offset_ns.load(Ordering::Relaxed)
+    }
+
     /// Makes the clock show `now_ns` at this moment.
     pub fn set_ns(&self, now_ns: i64) {
         self.offset_ns.store(now_ns.wrapping_sub(base::hal::now_ns() as i64), Ordering::Relaxed);

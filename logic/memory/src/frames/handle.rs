@@ -8,7 +8,7 @@ use base::Result;
 use base::address::{PAGE_SIZE, PhysicalAddress};
 use base::bytes::SharedBytes;
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicU32, Ordering, fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// One frame of physical memory, counted: clones share it.
 pub struct Frame(NonZeroU32);
@@ -129,6 +129,15 @@ impl Frame {
         }
         // SAFETY: inside the frame, aligned, and only ever reached by atomics or raw copies.
         Some(unsafe { AtomicU32::from_ptr(pointer(self.number()).add(offset).cast()) })
+    }
+
+    /// The aligned 64-bit word at `offset` bytes, as [`Frame::word`].
+    pub fn long(&self, offset: usize) -> Option<&AtomicU64> {
+        if offset >= PAGE_SIZE || !offset.is_multiple_of(size_of::<u64>()) {
+            return None;
+        }
+        // SAFETY: as in `word`.
+        Some(unsafe { AtomicU64::from_ptr(pointer(self.number()).add(offset).cast()) })
     }
 
     /// How many handles hold it; a large frame that contains it counts as one. 1 means that it is the caller's alone.
