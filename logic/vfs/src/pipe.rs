@@ -18,6 +18,7 @@ use base::address::PAGE_SIZE;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
 use base::sync::{SpinLock, WaitQueue};
+use core::sync::atomic::{AtomicBool, Ordering};
 use memory::Frame;
 
 /// Writes of up to so many bytes are never mixed with others (`PIPE_BUF`).
@@ -30,6 +31,10 @@ pub const MAXIMUM_CAPACITY: usize = 1 << 20;
 const CAPACITY_BOUND: usize = 1 << 31;
 /// `ioctl`: how many bytes there are to read.
 const FIONREAD: u32 = 0x541b;
+
+mod splice;
+
+pub use splice::{Detached, Detaching};
 
 /// A pipe, as all its ends share it.
 pub struct Pipe {
@@ -63,6 +68,27 @@ struct Segment {
     frame: Frame,
     start: u16,
     end: u16,
+    kind: SegmentKind,
+}
+
+/// What may become of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SegmentKind {
+    /// More bytes may be appended.
+    Open,
+    /// It is as it is: its page is shared with another pipe.
+    Shared,
+    /// It is a packet: read at once, and what does not fit is lost.
+    Packet,
+}
+
+/// How bytes are put into a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    /// As a stream.
+    Stream,
+    /// As packets of at most a page (`O_DIRECT`).
+    Packets,
 }
 
 impl State {
@@ -81,18 +107,25 @@ impl State {
 
     /// How many more bytes fit.
     fn room(&self) -> usize {
-        let last = self.segments.back().map_or(0, |segment| PAGE_SIZE - usize::from(segment.end));
+        let last = match self.segments.back() {
+            Some(last) if last.kind == SegmentKind::Open => PAGE_SIZE - usize::from(last.end),
+            _ => 0,
+        };
         last + (self.capacity - self.segments.len().min(self.capacity)) * PAGE_SIZE
     }
 
     /// Takes `count` bytes, for which there is room.
-    fn append(&mut self, source: &mut Source<'_>, mut count: usize) -> Result<()> {
+    fn append(&mut self, source: &mut Source<'_>, mut count: usize, packing: Packing) -> Result<()> {
         while count > 0 {
             let segment = match self.segments.back_mut() {
-                Some(last) if usize::from(last.end) < PAGE_SIZE => last,
+                Some(last) if last.kind == SegmentKind::Open && usize::from(last.end) < PAGE_SIZE => last,
                 _ => {
                     let frame = self.spare.take().map_or_else(Frame::uninitialised, Ok)?;
-                    self.segments.push_back(Segment { frame, start: 0, end: 0 });
+                    let kind = match packing {
+                        Packing::Stream => SegmentKind::Open,
+                        Packing::Packets => SegmentKind::Packet,
+                    };
+                    self.segments.push_back(Segment { frame, start: 0, end: 0, kind });
                     self.segments.back_mut().expect("it was just pushed")
                 }
             };
@@ -105,21 +138,24 @@ impl State {
         Ok(())
     }
 
-    /// Gives bytes of the first segment, of which there is one.
-    fn take(&mut self, sink: &mut Sink<'_>) -> (usize, Option<Frame>) {
+    /// Gives bytes of the first segment, of which there is one. Told besides: whether it was a packet.
+    fn take(&mut self, sink: &mut Sink<'_>) -> (usize, Option<Frame>, bool) {
         let Some(segment) = self.segments.front_mut() else {
-            return (0, None);
+            return (0, None, false);
         };
         let (start, end) = (usize::from(segment.start), usize::from(segment.end));
         let count = sink.copy_from_shared(segment.frame.bytes().slice(start, end - start));
-        segment.start += count as u16;
-        self.length -= count;
+        let is_packet = segment.kind == SegmentKind::Packet;
+        let gone = if is_packet { end - start } else { count };
+        segment.start += gone as u16;
+        self.length -= gone;
         if segment.start < segment.end {
-            return (count, None);
+            return (count, None, is_packet);
         }
-        let frame = self.segments.pop_front().map(|segment| segment.frame);
-        // Freed by the caller, behind the lock, when there is a spare one already.
-        (count, core::mem::replace(&mut self.spare, frame))
+        let Some(Segment { frame, .. }) = self.segments.pop_front() else { return (count, None, is_packet) };
+        // Freed by the caller, behind the lock, when there is a spare one already or others have it too.
+        let freed = if frame.reference_count() > 1 { Some(frame) } else { self.spare.replace(frame) };
+        (count, freed, is_packet)
     }
 }
 
@@ -154,9 +190,9 @@ impl Pipe {
                 }
                 break;
             }
-            let (count, freed) = state.take(sink);
+            let (count, freed, is_packet) = state.take(sink);
             makes_room |= state.has_room();
-            let exhausted = state.length == 0;
+            let exhausted = state.length == 0 || is_packet;
             drop(state);
             drop(freed);
             total += count;
@@ -170,7 +206,7 @@ impl Pipe {
         Ok(total)
     }
 
-    fn write(&self, source: &mut Source<'_>) -> Result<usize> {
+    fn write(&self, source: &mut Source<'_>, packing: Packing) -> Result<usize> {
         let whole = source.remaining();
         let mut outcome = Ok(());
         while source.remaining() > 0 {
@@ -179,12 +215,24 @@ impl Pipe {
                 outcome = Err(Error::BrokenPipe);
                 break;
             }
-            let (chunk, room) = (source.remaining().min(PAGE_SIZE), state.room());
+            let chunk = source.remaining().min(PAGE_SIZE);
+            let room = match packing {
+                Packing::Stream => state.room(),
+                Packing::Packets if state.has_room() => PAGE_SIZE,
+                Packing::Packets => 0,
+            };
             if room == 0 || whole <= ATOMIC_WRITE && room < chunk {
                 outcome = Err(Error::WouldBlock);
                 break;
             }
-            outcome = state.append(source, chunk.min(room));
+            // A packet begins a segment of its own.
+            if packing == Packing::Packets
+                && let Some(last) = state.segments.back_mut()
+                && last.kind == SegmentKind::Open
+            {
+                last.kind = SegmentKind::Shared;
+            }
+            outcome = state.append(source, chunk.min(room), packing);
             if outcome.is_err() {
                 break;
             }
@@ -233,6 +281,8 @@ impl Pipe {
 pub struct PipeEnd {
     pipe: Arc<Pipe>,
     flags: OpenFlags,
+    /// `O_DIRECT`: what is written are packets.
+    packets: AtomicBool,
     /// What `writer_openings` was when it was opened: the end of a FIFO that never had a writer has not hung up.
     writers_seen: u64,
 }
@@ -258,7 +308,18 @@ impl PipeEnd {
             (writers_seen, missing, openings)
         };
         pipe.opening.wake_all();
-        (Arc::new(Self { pipe, flags, writers_seen }), missing, openings)
+        let packets = AtomicBool::new(flags.contains(OpenFlags::DIRECT));
+        (Arc::new(Self { pipe, flags, packets, writers_seen }), missing, openings)
+    }
+
+    /// Says whether what is written through this end are packets from now on (`fcntl(F_SETFL)` with `O_DIRECT`).
+    pub fn set_packets(&self, on: bool) {
+        self.packets.store(on, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn packing(&self) -> Packing {
+        if self.packets.load(Ordering::Relaxed) { Packing::Packets } else { Packing::Stream }
     }
 
     /// The pipe.
@@ -306,7 +367,7 @@ impl File for PipeEnd {
         source: &'a mut Source<'_>,
         _position: WritePosition,
     ) -> Operation<'a, Result<Written>> {
-        Operation::Ready(self.pipe.write(source).map(|count| Written { count, end: 0 }))
+        Operation::Ready(self.pipe.write(source, self.packing()).map(|count| Written { count, end: 0 }))
     }
 
     fn readiness(&self) -> Readiness {

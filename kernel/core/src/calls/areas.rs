@@ -74,6 +74,15 @@ impl Areas {
         self.remaining
     }
 
+    /// Leaves out what is beyond the first `count` bytes.
+    pub fn limit(&mut self, count: usize) {
+        self.remaining = 0;
+        for area in self.list.iter_mut().skip(self.index) {
+            area.length = area.length.min(count - self.remaining);
+            self.remaining += area.length;
+        }
+    }
+
     /// Says that the first `count` bytes were used.
     #[inline]
     pub fn advance(&mut self, mut count: usize) {

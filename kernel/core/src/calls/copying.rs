@@ -11,13 +11,18 @@ use base::{Error, Result};
 use vfs::{FileKind, OpenFile, OpenFlags, Readiness};
 
 /// An offset in the caller's memory, which the call moves; without one the shared offset counts.
-struct Offset {
+pub struct Offset {
     address: usize,
-    value: u64,
+    /// Where it stands, in bytes.
+    pub value: u64,
 }
 
 impl Offset {
-    async fn read(caller: &Caller, address: usize) -> Result<Option<Self>> {
+    /// The one at `address`, if that is not null.
+    ///
+    /// # Errors
+    /// `BadAddress`, `InvalidArgument` when it is negative.
+    pub async fn read(caller: &Caller, address: usize) -> Result<Option<Self>> {
         if address == 0 {
             return Ok(None);
         }
@@ -26,7 +31,11 @@ impl Offset {
         Ok(Some(Self { address, value }))
     }
 
-    async fn write(offset: Option<Self>, caller: &Caller) -> Result<()> {
+    /// Writes it back.
+    ///
+    /// # Errors
+    /// `BadAddress`
+    pub async fn write(offset: Option<Self>, caller: &Caller) -> Result<()> {
         match offset {
             Some(offset) => {
                 caller.space.write_object(VirtualAddress::new(offset.address), &offset.value).await

@@ -145,10 +145,8 @@ fn pipe_of(file: &OpenFile) -> Result<&PipeEnd> {
 }
 
 fn set_flags(file: &Arc<OpenFile>, number: u32, flags: OpenFlags) -> Result<usize> {
-    let asks = flags.difference(file.flags());
-    // Packets in pipes are not implemented; see docs/status.md.
-    if asks.contains(OpenFlags::DIRECT) && file.location().kind() == FileKind::Fifo {
-        return Err(Error::InvalidArgument);
+    if let Some(end) = file.file().downcast_ref::<PipeEnd>() {
+        end.set_packets(flags.contains(OpenFlags::DIRECT));
     }
     let flags = match (flags ^ file.flags()).contains(OpenFlags::ASYNC) {
         true => ownership::set_telling(file, number, flags)?,
@@ -160,8 +158,7 @@ fn set_flags(file: &Arc<OpenFile>, number: u32, flags: OpenFlags) -> Result<usiz
 
 /// `pipe2`
 pub async fn pipe2(caller: &Caller, ends: usize, flags: usize) -> Result<usize> {
-    // Packets (`O_DIRECT`) are not implemented; see docs/status.md.
-    let flags = super::names::check_flags(flags, linux::O_CLOEXEC | linux::O_NONBLOCK)?;
+    let flags = super::names::check_flags(flags, linux::O_CLOEXEC | linux::O_NONBLOCK | linux::O_DIRECT)?;
     let flags = OpenFlags::from_bits_retain(flags);
     let identity = caller.process().identity();
     let owner = &identity.files;

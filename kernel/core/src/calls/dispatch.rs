@@ -3,8 +3,8 @@
 use super::process_files::Direction;
 use super::{
     Attempt, copying, descriptors, events, execution, file, futex, identity, locking, memory, messages,
-    mounts, names, poll, process_files, resources, signal, socket, socket_options, status, system, time,
-    timers, unimplemented,
+    mounts, names, poll, process_files, resources, signal, socket, socket_options, splicing, status, system,
+    time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -166,6 +166,9 @@ system_calls! {
     number::__NR_fcntl => Box::pin(descriptors::fcntl(caller, a, b, c)).await,
     number::__NR_ioctl => Box::pin(descriptors::ioctl(caller, a, b, c)).await,
     number::__NR_pipe2 => Box::pin(descriptors::pipe2(caller, a, b)).await,
+    number::__NR_splice => Box::pin(splicing::splice(caller, [a, b, c, d, e, f])).await,
+    number::__NR_tee => Box::pin(splicing::tee(caller, a, b, c, d)).await,
+    number::__NR_vmsplice => Box::pin(splicing::vmsplice(caller, a, b, c, d)).await,
     number::__NR_sendfile => Box::pin(copying::sendfile(caller, a, b, c, d)).await,
     number::__NR_copy_file_range => Box::pin(copying::copy_file_range(caller, [a, b, c, d, e, f])).await,
     number::__NR_mount => Box::pin(mounts::mount(caller, [a, b, c, d, e])).await,

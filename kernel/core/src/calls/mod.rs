@@ -26,6 +26,7 @@ pub mod resources;
 pub mod signal;
 pub mod socket;
 pub mod socket_options;
+pub mod splicing;
 pub mod status;
 pub mod system;
 pub mod time;

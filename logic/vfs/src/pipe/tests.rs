@@ -222,3 +222,45 @@ fn a_pipe_is_opened_again_without_waiting_for_the_other_side() {
     assert_eq!(read(&again, 8).unwrap(), b"left");
     assert_eq!(read(&again, 8).unwrap(), b"");
 }
+
+#[test]
+fn packets_keep_their_boundaries() {
+    let (_world, _files, reader, writer) = pair();
+    assert_eq!(write(&writer, b"stream").unwrap(), 6);
+    end(&writer).set_packets(true);
+    assert_eq!(write(&writer, b"first").unwrap(), 5);
+    assert_eq!(write(&writer, b"second").unwrap(), 6);
+    assert_eq!(write(&writer, &[7; 5000]).unwrap(), 5000);
+    end(&writer).set_packets(false);
+    assert_eq!(write(&writer, b"rest").unwrap(), 4);
+    assert_eq!(read(&reader, 6).unwrap(), b"stream");
+    assert_eq!(read(&reader, 3).unwrap(), b"fir");
+    assert_eq!(read(&reader, 100).unwrap(), b"second");
+    assert_eq!(read(&reader, 10_000).unwrap().len(), 4096);
+    assert_eq!(read(&reader, 10_000).unwrap().len(), 904);
+    assert_eq!(read(&reader, 100).unwrap(), b"rest");
+    assert_eq!(read(&reader, 1).err(), Some(Error::WouldBlock));
+}
+
+#[test]
+fn pages_move_and_are_shared() {
+    let (_world, files, reader, writer) = pair();
+    let [other_reader, other_writer] = open_pair(&files, 0, 0, OpenFlags::empty());
+    let (from, to) = (end(&reader).pipe().clone(), end(&other_writer).pipe().clone());
+    assert_eq!(from.detach(10, Detaching::Move).err(), Some(Error::WouldBlock));
+    write(&writer, &[1; 5000]).unwrap();
+    let mut shared = from.detach(4500, Detaching::Share).unwrap();
+    assert_eq!((shared.len(), to.attach(&mut shared)), (4500, Ok(4500)));
+    write(&writer, b"more").unwrap();
+    write(&other_writer, b"end").unwrap();
+    assert_eq!(read(&other_reader, 10_000).unwrap(), [&[1; 4500][..], b"end"].concat());
+    let mut moved = from.detach(100, Detaching::Move).unwrap();
+    assert_eq!(to.attach(&mut moved), Ok(100));
+    from.put_back(from.detach(50, Detaching::Move).unwrap());
+    assert_eq!(read(&reader, 10_000).unwrap(), [&[1; 4900][..], b"more"].concat());
+    assert_eq!(read(&other_reader, 10_000).unwrap(), [1; 100]);
+    drop((reader, other_reader));
+    assert_eq!(to.room_in_pages(), Err(Error::BrokenPipe));
+    drop(writer);
+    assert!(from.detach(1, Detaching::Move).unwrap().is_empty());
+}

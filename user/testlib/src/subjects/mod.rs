@@ -8,6 +8,7 @@ mod readiness_signals;
 mod signal_actions;
 mod signal_files;
 pub mod signal_queues;
+mod splicing;
 mod timers;
 mod unix_messages;
 mod unix_sockets;
@@ -26,5 +27,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "timers", tests: timers::TESTS },
     Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
     Subject { name: "pseudo-terminals", tests: pseudo_terminals::TESTS },
+    Subject { name: "splicing", tests: splicing::TESTS },
     Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];

@@ -13,6 +13,7 @@ use crate::{Bench, must, quick, row, timed};
 
 pub const BENCHES: &[Bench] = &[
     row("pipe-processes", 5_000, pipe_round_trips),
+    row("unix-processes", 5_000, socket_round_trips),
     row("signal-processes", 2_000, signal_round_trips),
     row("fork-exit-wait", 300, fork_exit_wait),
     row("vfork-exit-wait", 300, vfork_exit_wait),
@@ -141,6 +142,25 @@ fn pipe_round_trips(count: usize) -> u64 {
     let total_ns = timed(|| (0..count).for_each(|_| round_trip()));
     reap(child.expect("a child"));
     for descriptor in [there.0, there.1, back.0, back.1] {
+        close(descriptor).expect("it was open");
+    }
+    total_ns
+}
+
+/// As [`pipe_round_trips`], through two connected sockets.
+fn socket_round_trips(count: usize) -> u64 {
+    let mut ends = [0i32; 2];
+    call!(SYS_socketpair, libc::AF_UNIX, libc::SOCK_STREAM, 0, &mut ends).expect("two sockets");
+    let [own, other] = ends;
+    let child = in_child(|| {
+        pass_on(other, other, count + 1);
+        0
+    });
+    let round_trip = || send_round(own, own);
+    round_trip();
+    let total_ns = timed(|| (0..count).for_each(|_| round_trip()));
+    reap(child.expect("a child"));
+    for descriptor in ends {
         close(descriptor).expect("it was open");
     }
     total_ns
