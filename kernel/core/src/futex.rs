@@ -6,10 +6,14 @@
 
 use crate::thread::Caller;
 use abi::linux::general as number;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use base::address::VirtualAddress;
 use base::sync::{TableKey, TableWaiter, WaitTable};
 use base::{Error, Result};
+use core::future::poll_fn;
 use core::pin::pin;
+use core::task::Poll;
 use memory::space::{AddressSpace, FutexKey, USER_END};
 
 /// Bytes of `struct robust_list_head`.
@@ -107,6 +111,69 @@ pub async fn wait(caller: &Caller, wait: Wait) -> Result<()> {
             Ok(()) => return Ok(()),
             Err(Refused::Changed) => return Err(Error::WouldBlock),
             Err(Refused::NotPresent) => caller.space.load_u32(place).await.map(drop)?,
+        }
+    }
+}
+
+/// A word that is one of several to be waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Word {
+    /// Where it is.
+    pub address: usize,
+    /// Who uses it.
+    pub scope: Scope,
+    /// What it must be.
+    pub expected: u32,
+}
+
+/// Waits until somebody wakes one of several futexes; returns which.
+///
+/// # Errors
+/// As for [`wait`].
+pub async fn wait_for_any(caller: &Caller, words: &[Word], deadline_ns: Option<u64>) -> Result<usize> {
+    let mut keys = Vec::new();
+    for word in words {
+        keys.push(key(&caller.space, word.address, word.scope).await?);
+    }
+    let mut waiters: Vec<_> = words.iter().map(|_| Box::pin(TableWaiter::new(&FUTEXES))).collect();
+    loop {
+        let outcome = {
+            let each = waiters.iter_mut().zip(&keys).zip(words).enumerate();
+            let mut waits: Vec<_> = each
+                .map(|(index, ((waiter, key), word))| {
+                    let place = VirtualAddress::new(word.address);
+                    let check = move || match caller.space.try_load_u32(place) {
+                        Some(value) if value == word.expected => Ok(()),
+                        Some(_) => Err((index, Refused::Changed)),
+                        None => Err((index, Refused::NotPresent)),
+                    };
+                    Box::pin(waiter.as_mut().wait(*key, ANY, check))
+                })
+                .collect();
+            let any = poll_fn(|context| {
+                let ready = waits.iter_mut().find_map(|wait| match wait.as_mut().poll(context) {
+                    Poll::Ready(outcome) => Some(outcome),
+                    Poll::Pending => None,
+                });
+                ready.map_or(Poll::Pending, Poll::Ready)
+            });
+            caller.interruptible_until(any, deadline_ns).await
+        };
+        // A wake-up that was spent on this thread counts, whatever else happened meanwhile.
+        let mut woken = None;
+        for (index, waiter) in waiters.iter_mut().enumerate() {
+            if waiter.as_mut().leave() {
+                woken = woken.or(Some(index));
+            }
+        }
+        if let Some(index) = woken {
+            return Ok(index);
+        }
+        match outcome? {
+            Ok(()) | Err((_, Refused::Changed)) => return Err(Error::WouldBlock),
+            Err((index, Refused::NotPresent)) => {
+                caller.space.load_u32(VirtualAddress::new(words[index].address)).await?;
+            }
         }
     }
 }

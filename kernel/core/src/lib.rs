@@ -22,6 +22,7 @@ pub mod executor;
 pub mod file_systems;
 pub mod fork;
 pub mod futex;
+pub mod futex_inheritance;
 pub mod hart;
 pub mod init;
 pub mod interrupts;

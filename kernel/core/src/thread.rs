@@ -35,6 +35,8 @@ use vfs::FileTable;
 pub const ATTENTION_SIGNAL: u32 = 1;
 /// In `attention`: the thread must end.
 pub const ATTENTION_EXIT: u32 = 2;
+/// In `attention`: the thread has let go of what it held, and is to be waited for no more.
+pub const ATTENTION_LEFT: u32 = 4;
 
 /// What others may ask a thread or tell it.
 pub struct Thread {

@@ -85,6 +85,7 @@ system_calls! {
     number::__NR_rt_tgsigqueueinfo => Box::pin(signal::rt_tgsigqueueinfo(caller, [a, b, c, d])).await,
     number::__NR_sigaltstack => Box::pin(signal::sigaltstack(caller, a, b)).await,
     number::__NR_futex => futex::futex(caller, [a, b, c, d, e, f]).await,
+    number::__NR_futex_waitv => Box::pin(futex::futex_waitv(caller, [a, b, c, d, e])).await,
     number::__NR_signalfd4 => Box::pin(signal::signalfd4(caller, a, b, c, d)).await,
     number::__NR_pidfd_open => process_files::pidfd_open(caller, a, b).await,
     number::__NR_pidfd_send_signal => Box::pin(process_files::pidfd_send_signal(caller, [a, b, c, d])).await,

@@ -1,18 +1,21 @@
 //! The call about futexes.
 
+use super::time as time_calls;
 use crate::futex::{self, ANY, Key, Scope, Wait};
+use crate::futex_inheritance::{self, How};
 use crate::thread::Caller;
 use crate::time;
 use ::process::signal::action::Interruption;
 use abi::linux::general as number;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
 use base::{Error, Result};
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// `futex`: waiting, waking and requeueing. Those with priority inheritance are not here.
+/// `futex`
 #[inline]
 pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> {
     let operation = Operation::decode(arguments)?;
@@ -37,6 +40,12 @@ pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> 
             let key = futex::key(&caller.space, arguments[0], operation.scope).await?;
             Ok(futex::wake(&key, bits, wake_count(arguments[2])))
         }
+        number::FUTEX_LOCK_PI
+        | number::FUTEX_LOCK_PI2
+        | number::FUTEX_TRYLOCK_PI
+        | number::FUTEX_UNLOCK_PI
+        | number::FUTEX_WAIT_REQUEUE_PI
+        | number::FUTEX_CMP_REQUEUE_PI => Box::pin(with_inheritance(caller, arguments, operation)).await,
         number::FUTEX_WAKE_OP => Box::pin(wake_op(caller, arguments, operation.scope)).await,
         _ => Box::pin(requeue(caller, arguments, operation)).await,
     }
@@ -57,11 +66,13 @@ impl Operation {
         let command = word & !(number::FUTEX_PRIVATE_FLAG | number::FUTEX_CLOCK_REALTIME);
         let by_realtime = word & number::FUTEX_CLOCK_REALTIME != 0;
         let known = match command {
-            number::FUTEX_WAIT_BITSET => true,
+            number::FUTEX_WAIT_BITSET | number::FUTEX_WAIT_REQUEUE_PI | number::FUTEX_LOCK_PI2 => true,
             // The others know no clock but one.
             _ if by_realtime => false,
             number::FUTEX_WAIT | number::FUTEX_WAKE | number::FUTEX_WAKE_BITSET => true,
             number::FUTEX_REQUEUE | number::FUTEX_CMP_REQUEUE | number::FUTEX_WAKE_OP => true,
+            number::FUTEX_LOCK_PI | number::FUTEX_TRYLOCK_PI | number::FUTEX_UNLOCK_PI => true,
+            number::FUTEX_CMP_REQUEUE_PI => true,
             _ => false,
         };
         if !known {
@@ -93,9 +104,81 @@ async fn deadline(caller: &Caller, operation: &Operation, address: usize) -> Res
     let given = seconds.saturating_mul(SECOND_NS).saturating_add(nanoseconds);
     Ok(Some(match operation.command {
         number::FUTEX_WAIT => now_ns().saturating_add(given),
-        _ if !operation.by_realtime => given,
+        command if !operation.by_realtime && command != number::FUTEX_LOCK_PI => given,
         _ => now_ns().saturating_add(given.saturating_sub(time::realtime_ns().max(0) as u64)),
     }))
+}
+
+/// The operations with priority inheritance.
+async fn with_inheritance(caller: &mut Caller, arguments: [usize; 6], operation: Operation) -> Result<usize> {
+    let [address, _, value, timeout, other, expected] = arguments;
+    let scope = operation.scope;
+    // Whatever interrupts them, they are made again: all times are moments.
+    caller.call.interruption = Interruption::Always;
+    match operation.command {
+        number::FUTEX_UNLOCK_PI => futex_inheritance::unlock(caller, address, scope).await.map(|()| 0),
+        number::FUTEX_TRYLOCK_PI => {
+            futex_inheritance::lock(caller, address, scope, How::Try).await.map(|()| 0)
+        }
+        number::FUTEX_LOCK_PI | number::FUTEX_LOCK_PI2 => {
+            let deadline_ns = deadline(caller, &operation, timeout).await?;
+            futex_inheritance::lock(caller, address, scope, How::Wait(deadline_ns)).await.map(|()| 0)
+        }
+        number::FUTEX_WAIT_REQUEUE_PI => {
+            let deadline_ns = deadline(caller, &operation, timeout).await?;
+            let condition = (address, value as u32);
+            futex_inheritance::wait_and_lock(caller, scope, condition, other, deadline_ns).await.map(|()| 0)
+        }
+        _ => {
+            // One is woken: it has the other futex then.
+            if value as u32 != 1 || (timeout as u32 as i32) < 0 {
+                return Err(Error::InvalidArgument);
+            }
+            let condition = (address, expected as u32);
+            futex_inheritance::requeue(caller, scope, condition, other, timeout as u32 as usize).await
+        }
+    }
+}
+
+/// `futex_waitv`
+pub async fn futex_waitv(caller: &Caller, arguments: [usize; 5]) -> Result<usize> {
+    const WORDS_MAX: usize = 128;
+    let [address, count, flags, timeout, clock] = arguments;
+    let count = count as u32 as usize;
+    if flags as u32 != 0 || address == 0 || !(1..=WORDS_MAX).contains(&count) {
+        return Err(Error::InvalidArgument);
+    }
+    let deadline_ns = match timeout {
+        0 => None,
+        _ => {
+            let moment = time_calls::read_timespec(caller, timeout).await?;
+            Some(match clock as u32 {
+                number::CLOCK_MONOTONIC => moment,
+                number::CLOCK_REALTIME => {
+                    now_ns().saturating_add(moment.saturating_sub(time::realtime_ns().max(0) as u64))
+                }
+                _ => return Err(Error::InvalidArgument),
+            })
+        }
+    };
+    let mut words = Vec::new();
+    for index in 0..count {
+        words.push(read_waited_word(caller, address, index).await?);
+    }
+    futex::wait_for_any(caller, &words, deadline_ns).await
+}
+
+/// An element of an array of `struct futex_waitv`.
+async fn read_waited_word(caller: &Caller, array: usize, index: usize) -> Result<futex::Word> {
+    const SIZE: usize = 24;
+    let place = VirtualAddress::new(array).checked_add(index * SIZE).ok_or(Error::BadAddress)?;
+    let [expected, address, rest] = caller.space.read_object::<[u64; 3]>(place).await?;
+    let (flags, reserved) = (rest as u32, rest >> 32);
+    if flags & !number::FUTEX2_PRIVATE != number::FUTEX2_SIZE_U32 || reserved != 0 {
+        return Err(Error::InvalidArgument);
+    }
+    let scope = if flags & number::FUTEX2_PRIVATE == 0 { Scope::Shared } else { Scope::Private };
+    Ok(futex::Word { address: address as usize, scope, expected: expected as u32 })
 }
 
 /// A wait with a time limit goes on with what is left of it.

@@ -35,7 +35,7 @@ pub mod unimplemented;
 pub mod watching;
 
 use crate::signals::Interrupted;
-use crate::thread::{ATTENTION_SIGNAL, Caller};
+use crate::thread::{ATTENTION_LEFT, ATTENTION_SIGNAL, Caller};
 use ::process::signal::action::Interruption;
 use alloc::sync::Arc;
 use arch_riscv64::trap::register;
@@ -135,6 +135,8 @@ fn failed(caller: &mut Caller, error: Error) -> usize {
 /// What a thread does that ends.
 pub async fn thread_ends(caller: &Caller) {
     crate::futex::thread_leaves(caller).await;
+    caller.thread.notify_self(ATTENTION_LEFT);
+    crate::futex_inheritance::thread_leaves(&caller.thread);
 }
 
 /// A descriptor as it stands in a register: its low half counts.

@@ -2,7 +2,7 @@
 
 use crate::process::{self, Process, TABLE};
 use crate::thread::{Caller, Thread};
-use crate::{exec, executor, hart, translation};
+use crate::{exec, executor, futex_inheritance, hart, translation};
 use ::process::credentials::Capability;
 use ::process::limits::{Limit, Raising, Resource};
 use ::process::stack::CLOCK_TICKS;
@@ -194,10 +194,9 @@ fn may_be_nice(caller: &Caller, thread: &Thread, nice: i32) -> Result<()> {
     Ok(())
 }
 
-fn apply_priority(thread: &Thread) {
-    if let Some(task) = thread.task() {
-        executor::set_priority(task, thread.priority());
-    }
+/// What a thread inherits counts with its own priority.
+fn apply_priority(thread: &Arc<Thread>) {
+    futex_inheritance::apply_priority(thread);
 }
 
 /// `sched_yield`

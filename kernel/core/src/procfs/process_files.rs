@@ -297,7 +297,10 @@ async fn stat(subject: &Subject, process: &Process, thread: Option<&Thread>, tex
     );
     part!(text, "{} {} ", used.user_ns / TICK_NS, used.system_ns / TICK_NS);
     part!(text, "{} {} ", children.user_ns / TICK_NS, children.system_ns / TICK_NS);
-    part!(text, "{} {nice} {thread_count} 0 {} ", 20 + nice, process.started_ns / TICK_NS);
+    let (policy, parameter) = thread.map_or((0, 0), Thread::policy);
+    // Real-time priorities show as numbers below zero.
+    let priority = if parameter > 0 { -1 - parameter } else { 20 + nice };
+    part!(text, "{priority} {nice} {thread_count} 0 {} ", process.started_ns / TICK_NS);
     part!(text, "{size} {resident} {limit} ");
     // Where code and stack are, the stack pointer and the program counter: Linux too shows nothing for a running program.
     part!(text, "0 0 0 0 0 ");
@@ -306,7 +309,7 @@ async fn stat(subject: &Subject, process: &Process, thread: Option<&Thread>, tex
     part!(text, "{} {} ", narrow(signals.own | signals.shared), narrow(signals.blocked));
     part!(text, "{} {} ", narrow(signals.ignored), narrow(signals.caught));
     let exit_signal = process.exit_signal.load(Ordering::Relaxed);
-    part!(text, "0 0 0 {exit_signal} 0 0 0 0 0 0 ");
+    part!(text, "0 0 0 {exit_signal} 0 {parameter} {policy} 0 0 0 ");
     let (arguments, environment) = range;
     part!(text, "0 0 0 {} {} ", arguments.start.value(), arguments.end.value());
     line!(text, "{} {} 0", environment.start.value(), environment.end.value());

@@ -39,6 +39,22 @@ pub enum FutexKey {
     },
 }
 
+/// Replaces a word by what `change` makes of it, as [`AddressSpace::fetch_update_u32`] says.
+fn update(word: &AtomicU32, change: &impl Fn(u32) -> Option<u32>) -> Result<core::result::Result<u32, u32>> {
+    const TRIES: usize = 128;
+    let mut current = word.load(Ordering::SeqCst);
+    for _ in 0..TRIES {
+        let Some(new) = change(current) else {
+            return Ok(Err(current));
+        };
+        match word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(old) => return Ok(Ok(old)),
+            Err(now) => current = now,
+        }
+    }
+    Err(Error::WouldBlock)
+}
+
 impl AddressSpace {
     /// Calls `action` with the views of up to `length` bytes at `address`, as far as they are in memory with that right;
     /// returns how many bytes that were. Holds the spin lock for one page at a time.
@@ -268,21 +284,19 @@ impl AddressSpace {
         address: VirtualAddress,
         change: impl Fn(u32) -> Option<u32>,
     ) -> Result<core::result::Result<u32, u32>> {
-        const TRIES: usize = 128;
-        let update = |word: &AtomicU32| {
-            let mut current = word.load(Ordering::SeqCst);
-            for _ in 0..TRIES {
-                let Some(new) = change(current) else {
-                    return Ok(Err(current));
-                };
-                match word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst) {
-                    Ok(old) => return Ok(Ok(old)),
-                    Err(now) => current = now,
-                }
-            }
-            Err(Error::WouldBlock)
-        };
-        self.word(address, Access::Write, update).await?
+        self.word(address, Access::Write, |word| update(word, &change)).await?
+    }
+
+    /// As [`AddressSpace::fetch_update_u32`] where the word is at hand; `None`: it is not, or not aligned.
+    pub fn try_fetch_update_u32(
+        &self,
+        address: VirtualAddress,
+        change: impl Fn(u32) -> Option<u32>,
+    ) -> Option<Result<core::result::Result<u32, u32>>> {
+        if !address.is_aligned(size_of::<u32>()) {
+            return None;
+        }
+        self.try_word(address, Access::Write, |word| update(word, &change))
     }
 
     /// The key of a futex that the program says is private.

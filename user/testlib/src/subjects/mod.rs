@@ -1,6 +1,7 @@
 //! The table of subjects, in the order in which they run. A subject is a file here; a test is a row of its table.
 
 mod faults;
+mod futexes;
 mod interruptions;
 mod process_files;
 mod pseudo_terminals;
@@ -22,6 +23,7 @@ pub const ALL: &[Subject] = &[
     Subject { name: "signal-files", tests: signal_files::TESTS },
     Subject { name: "faults", tests: faults::TESTS },
     Subject { name: "interruptions", tests: interruptions::TESTS },
+    Subject { name: "futexes", tests: futexes::TESTS },
     Subject { name: "readiness-signals", tests: readiness_signals::TESTS },
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
