@@ -245,6 +245,17 @@ pub trait File: Any + Send + Sync {
     /// Told when a descriptor of it is closed (others may remain).
     fn flush(&self) {}
 
+    /// Told of a shared mapping through which it may be written; answered by one [`File::end_writable_mapping`].
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] when its content is sealed.
+    fn begin_writable_mapping(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Told when such a mapping is gone.
+    fn end_writable_mapping(&self) {}
+
     /// What `mmap` maps; `None` when it cannot be mapped.
     fn mapped_object(self: Arc<Self>) -> Option<Arc<dyn MappedObject>> {
         None

@@ -642,7 +642,17 @@ impl OpenFile {
             return Err(Error::AccessDenied);
         }
         let object = self.file.clone().mapped_object().ok_or(Error::NoDevice)?;
-        Ok(Arc::new(MappedFile { object, file: self.clone() }))
+        Ok(Arc::new(MappedFile { object, file: self.clone(), is_writable: false }))
+    }
+
+    /// As [`OpenFile::mapped_object`], for a shared mapping through which the file may be written.
+    ///
+    /// # Errors
+    /// [`Error::NotPermitted`] when its content is sealed.
+    pub fn writable_object(self: &Arc<Self>) -> Result<Arc<dyn MappedObject>> {
+        let object = self.file.clone().mapped_object().ok_or(Error::NoDevice)?;
+        self.file.begin_writable_mapping()?;
+        Ok(Arc::new(MappedFile { object, file: self.clone(), is_writable: true }))
     }
 
     /// Stores what is not stored yet (`fsync`).
@@ -680,6 +690,16 @@ impl Drop for OpenFile {
 struct MappedFile {
     object: Arc<dyn MappedObject>,
     file: Arc<OpenFile>,
+    /// [`File::begin_writable_mapping`] was told.
+    is_writable: bool,
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        if self.is_writable {
+            self.file.file.end_writable_mapping();
+        }
+    }
 }
 
 impl MappedObject for MappedFile {

@@ -15,7 +15,8 @@ use vfs::file_table::OnExec;
 use vfs::inode::CallerMemory;
 use vfs::pipe::{MAXIMUM_CAPACITY, PipeEnd};
 use vfs::tmpfs::TmpfsInode;
-use vfs::{Capabilities, FileKind, OpenFile, OpenFlags};
+use vfs::tmpfs::seals::Seals;
+use vfs::{Capabilities, FileKind, Inode, OpenFile, OpenFlags};
 
 /// `close_range` in a table of one's own (`linux/close_range.h`).
 const CLOSE_RANGE_UNSHARE: u32 = 1 << 1;
@@ -122,9 +123,8 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
         | linux::F_OFD_GETLK
         | linux::F_OFD_SETLK
         | linux::F_OFD_SETLKW => locking::range(caller, number, &file, command, argument).await,
-        // Files are not sealed, and that cannot be changed; see docs/status.md.
-        linux::F_GET_SEALS if has_seals(&file) => Ok(linux::F_SEAL_SEAL as usize),
-        linux::F_ADD_SEALS if has_seals(&file) => Err(Error::NotPermitted),
+        linux::F_GET_SEALS => Ok(sealed(&file)?.sealing().get().bits() as usize),
+        linux::F_ADD_SEALS => add_seals(&file, argument as u32),
         linux::F_GETPIPE_SZ => Ok(pipe_of(&file)?.pipe().capacity()),
         linux::F_SETPIPE_SZ => {
             let privileged = caller.process().identity().files.capable(Capabilities::SYS_RESOURCE);
@@ -135,9 +135,27 @@ pub async fn fcntl(caller: &mut Caller, file: usize, command: usize, argument: u
     }
 }
 
-/// Whether a file is of the kind that has seals: one of them, that there can be no others.
-fn has_seals(file: &OpenFile) -> bool {
-    file.location().kind() == FileKind::Regular && file.file().downcast_ref::<TmpfsInode>().is_some()
+/// A file of the kind that has seals.
+fn sealed(file: &OpenFile) -> Result<&TmpfsInode> {
+    let inode = file.file().downcast_ref::<TmpfsInode>();
+    inode.filter(|_| file.location().kind() == FileKind::Regular).ok_or(Error::InvalidArgument)
+}
+
+/// `F_ADD_SEALS`
+fn add_seals(file: &OpenFile, seals: u32) -> Result<usize> {
+    /// The bits of execution for anybody.
+    const EXECUTABLE: u16 = 0o111;
+    let inode = sealed(file)?;
+    if !file.flags().writes() {
+        return Err(Error::NotPermitted);
+    }
+    let mut seals = Seals::from_bits(seals).ok_or(Error::InvalidArgument)?;
+    // What may be executed for ever must stay what it is.
+    if seals.contains(Seals::EXECUTE) && inode.ownership().permissions & EXECUTABLE != 0 {
+        seals |= Seals::SHRINK | Seals::GROW | Seals::CONTENT;
+    }
+    inode.sealing().add(seals)?;
+    Ok(0)
 }
 
 fn pipe_of(file: &OpenFile) -> Result<&PipeEnd> {

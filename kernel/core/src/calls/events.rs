@@ -18,6 +18,7 @@ use base::{Error, Result};
 use vfs::event_counter::{EventCounter, Taking};
 use vfs::metadata::Ownership;
 use vfs::open_file::Opener;
+use vfs::tmpfs::seals::Seals;
 use vfs::{Dentry, File, FileKind, Location, OpenFile, OpenFlags};
 use zerocopy::IntoBytes;
 
@@ -154,9 +155,13 @@ async fn wait_for_events(
 /// `memfd_create`
 pub async fn memfd_create(caller: &Caller, name: usize, flags: usize) -> Result<usize> {
     const NAME_MAX: usize = 249;
-    // Seals, large pages and the marks about execution are not implemented; see docs/status.md. To be executable, which
-    // one of the marks asks for, every such file is anyway.
-    let flags = check_flags(flags, linux::MFD_CLOEXEC | linux::MFD_EXEC)?;
+    // Large pages are not implemented; see docs/status.md.
+    let known = linux::MFD_CLOEXEC | linux::MFD_ALLOW_SEALING | linux::MFD_NOEXEC_SEAL | linux::MFD_EXEC;
+    let flags = check_flags(flags, known)?;
+    let (executable, sealed_so) = (flags & linux::MFD_EXEC != 0, flags & linux::MFD_NOEXEC_SEAL != 0);
+    if executable && sealed_so {
+        return Err(Error::InvalidArgument);
+    }
     let name = match caller.space.read_c_string(VirtualAddress::new(name), NAME_MAX + 1).await {
         Err(Error::NameTooLong) => return Err(Error::InvalidArgument),
         outcome => outcome?,
@@ -165,9 +170,15 @@ pub async fn memfd_create(caller: &Caller, name: usize, flags: usize) -> Result<
     label.extend_from_slice(&name);
     label.extend_from_slice(b" (deleted)");
     let identity = caller.process().identity();
-    let ownership = Ownership { permissions: 0o777, uid: identity.files.uid, gid: identity.files.gid };
+    let permissions = if sealed_so { 0o666 } else { 0o777 };
+    let ownership = Ownership { permissions, uid: identity.files.uid, gid: identity.files.gid };
     let shared = file_systems::shared_memory();
     let inode = shared.file_system.unnamed_file(ownership)?;
+    if sealed_so {
+        inode.sealing().reset(Seals::EXECUTE);
+    } else if flags & linux::MFD_ALLOW_SEALING != 0 {
+        inode.sealing().reset(Seals::empty());
+    }
     let location = Location { mount: shared.mount.clone(), dentry: Dentry::anonymous(inode, &label) };
     let flags_of_file = OpenFlags::READ_WRITE | OpenFlags::LARGE_FILE;
     let file = OpenFile::open(location, flags_of_file, Opener::Ordinary).await?;

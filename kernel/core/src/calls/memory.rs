@@ -148,8 +148,17 @@ fn show_file(request: &mut MapRequest, open: &Arc<OpenFile>, offset: u64) -> Res
         // A mapping of /dev/zero is memory without a file.
         return Ok(());
     }
-    let object: Arc<dyn MappedObject> = open.mapped_object()?;
-    if shared && !may.writes() {
+    let mut object: Arc<dyn MappedObject> = open.mapped_object()?;
+    if shared && may.writes() {
+        match open.writable_object() {
+            Ok(writable) => object = writable,
+            // Sealed: it can be looked at.
+            Err(Error::NotPermitted) if !request.protection.contains(Protection::WRITE) => {
+                request.maximum.remove(Protection::WRITE);
+            }
+            Err(error) => return Err(error),
+        }
+    } else if shared {
         request.maximum.remove(Protection::WRITE);
     }
     let shown = MapRequest::object(object, offset, request.length, request.protection, request.sharing);

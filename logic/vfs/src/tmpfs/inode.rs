@@ -2,6 +2,7 @@
 
 use super::Shared;
 use super::directory::Directory;
+use super::seals::{Sealing, Seals};
 use crate::flags::OpenFlags;
 use crate::inode::{
     Allocation, EntryVisitor, Extent, File, Inode, LinkTarget, Opened, RenameMode, WritePosition, Written,
@@ -32,6 +33,7 @@ pub struct TmpfsInode {
     kind: FileKind,
     shared: Arc<Shared>,
     attributes: Attributes,
+    sealing: Sealing,
     content: Content,
 }
 
@@ -88,7 +90,8 @@ impl TmpfsInode {
             changed_ns: AtomicI64::new(now_ns),
             writers: AtomicI32::new(0),
         };
-        Arc::new(Self { number, kind: node.kind, shared, attributes, content })
+        let sealing = Sealing::new(Seals::SEAL);
+        Arc::new(Self { number, kind: node.kind, shared, attributes, sealing, content })
     }
 
     /// Makes it a file that no name leads to.
@@ -301,6 +304,9 @@ impl TmpfsInode {
     }
 
     fn write_now(&self, pages: &Pages, source: &mut Source<'_>, position: WritePosition) -> Result<Written> {
+        if !self.sealing.get().is_empty() {
+            self.check_sealed_write(pages, source, position)?;
+        }
         let written = pages.write(source, position)?;
         if written.count > 0 {
             self.stamp_modified();
@@ -308,8 +314,46 @@ impl TmpfsInode {
         Ok(written)
     }
 
+    /// Leaves of a write what the seals permit.
+    #[cold]
+    fn check_sealed_write(
+        &self,
+        pages: &Pages,
+        source: &mut Source<'_>,
+        position: WritePosition,
+    ) -> Result<()> {
+        self.sealing.check_write()?;
+        let size = pages.size();
+        let start = match position {
+            WritePosition::At(offset) => offset,
+            WritePosition::End => size,
+        };
+        if self.sealing.get().contains(Seals::GROW) && start.saturating_add(source.remaining() as u64) > size
+        {
+            // A page that would end behind the file is refused as a whole, as on Linux.
+            let whole = size / PAGE_SIZE as u64 * PAGE_SIZE as u64;
+            let allowed =
+                whole.checked_sub(start).filter(|allowed| *allowed > 0).ok_or(Error::NotPermitted)?;
+            source.limit(allowed as usize);
+        }
+        Ok(())
+    }
+
+    /// What must not happen to its content.
+    pub fn sealing(&self) -> &Sealing {
+        &self.sealing
+    }
+
     fn change(&self, change: &MetadataChange) -> Result<()> {
+        const EXECUTABLE: u16 = 0o111;
+        if let Some(permissions) = change.permissions
+            && self.sealing.get().contains(Seals::EXECUTE)
+            && (permissions ^ self.ownership().permissions) & EXECUTABLE != 0
+        {
+            return Err(Error::NotPermitted);
+        }
         if let Some(size) = change.size {
+            self.sealing.check_resize(self.size(), size)?;
             self.pages().ok_or(Error::InvalidArgument)?.resize(size)?;
             self.stamp_modified();
         }
@@ -407,6 +451,13 @@ impl File for TmpfsInode {
         };
         Operation::pending(async move {
             let guard = pages.writing().lock().await;
+            match allocation {
+                Allocation::PunchHole | Allocation::Zero | Allocation::ZeroKeepingSize => {
+                    self.sealing.check_write()?
+                }
+                Allocation::Reserve | Allocation::ReserveKeepingSize => {}
+            }
+            self.sealing.check_resize(pages.size(), pages.size().max(offset + length))?;
             let outcome = pages.allocate(allocation, offset, length);
             drop(guard);
             self.stamp_modified();
@@ -424,6 +475,14 @@ impl File for TmpfsInode {
         if behind {
             attributes.accessed_ns.store(now_ns, Ordering::Relaxed);
         }
+    }
+
+    fn begin_writable_mapping(&self) -> Result<()> {
+        self.sealing.begin_mapping()
+    }
+
+    fn end_writable_mapping(&self) {
+        self.sealing.end_mapping();
     }
 
     fn mapped_object(self: Arc<Self>) -> Option<Arc<dyn MappedObject>> {

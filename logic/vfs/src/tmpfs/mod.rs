@@ -2,6 +2,7 @@
 
 mod directory;
 mod inode;
+pub mod seals;
 #[cfg(test)]
 mod tests;
 pub use inode::TmpfsInode;

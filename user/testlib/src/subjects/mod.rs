@@ -3,6 +3,7 @@
 mod faults;
 mod futexes;
 mod interruptions;
+mod memory_files;
 mod process_files;
 mod pseudo_terminals;
 mod readiness_signals;
@@ -30,5 +31,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "unix-sockets", tests: unix_sockets::TESTS },
     Subject { name: "pseudo-terminals", tests: pseudo_terminals::TESTS },
     Subject { name: "splicing", tests: splicing::TESTS },
+    Subject { name: "memory-files", tests: memory_files::TESTS },
     Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];
