@@ -180,7 +180,9 @@ impl<K: TableKey, const BUCKETS: usize> WaitTable<K, BUCKETS> {
                 {
                     // SAFETY: on the list, whose lock is held.
                     next = unsafe { (*entry.as_ref().links.pointer_exclusive()).next };
-                    batch.extend(self.take_off(bucket, &mut list, entry));
+                    if let Some(waker) = self.take_off(bucket, &mut list, entry) {
+                        batch.push(waker);
+                    }
                 }
             }
             if batch.is_empty() {
@@ -397,7 +399,12 @@ impl<'t, K: TableKey, const BUCKETS: usize> TableWaiter<'t, K, BUCKETS> {
     }
 
     /// Makes sure that `waker` is woken; whether it still waits.
+    #[inline]
     fn renew(self: Pin<&mut Self>, waker: &Waker) -> bool {
+        self.entry.state.load(Ordering::Acquire) == WAITING && self.renew_waiting(waker)
+    }
+
+    fn renew_waiting(&self, waker: &Waker) -> bool {
         let mut old = None;
         let waits = self.with_list(|_, _| {
             // SAFETY: the entry waits, and the lock that guards it is held.
@@ -415,7 +422,20 @@ impl<'t, K: TableKey, const BUCKETS: usize> TableWaiter<'t, K, BUCKETS> {
         self.into_ref().get_ref().leave_list()
     }
 
+    /// Ends the waiting; whether it had been woken. What does not wait is its owner's alone.
+    #[inline]
     fn leave_list(&self) -> bool {
+        match self.entry.state.load(Ordering::Acquire) {
+            DETACHED => false,
+            WAITING => self.leave_waiting(),
+            _ => {
+                self.entry.state.store(DETACHED, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+
+    fn leave_waiting(&self) -> bool {
         let waker = self.with_list(|bucket, list| {
             // SAFETY: the entry waits on this list, whose lock is held.
             let waker = unsafe {

@@ -64,6 +64,13 @@ pub async fn key(space: &AddressSpace, address: usize, scope: Scope) -> Result<K
     }
 }
 
+/// The futex of one address space at an address; `None` where there can be none.
+#[inline]
+pub fn private_key(space: &AddressSpace, address: usize) -> Option<Key> {
+    let place = VirtualAddress::new(address);
+    (place.is_aligned(size_of::<u32>()) && address < USER_END).then(|| Key(space.private_futex_key(place)))
+}
+
 /// Why a waiter did not wait.
 enum Refused {
     /// The word is not what was expected.
@@ -261,10 +268,8 @@ async fn read_link(caller: &Caller, address: usize) -> Result<Link> {
 /// Walks the list of `set_robust_list`: `struct robust_list_head` is the first entry, the offset of the word from an
 /// entry, and the entry that is being taken or released.
 async fn release_robust_list(caller: &Caller, head: usize) -> Result<()> {
-    let second = head.checked_add(8).ok_or(Error::BadAddress)?;
-    let mut entry = read_link(caller, head).await?;
-    let offset = caller.space.read_object::<usize>(VirtualAddress::new(second)).await?;
-    let pending = read_link(caller, head.checked_add(16).ok_or(Error::BadAddress)?).await?;
+    let [first, offset, pending] = caller.space.read_object(VirtualAddress::new(head)).await?;
+    let (mut entry, pending) = (Link(first), Link(pending));
     for _ in 0..ROBUST_LIST_LIMIT {
         if entry.address() == head {
             break;

@@ -25,6 +25,8 @@ pub fn attempt(caller: &mut Caller) -> Attempt {
         number::__NR_pread64 => return file::attempt_pread64(caller),
         number::__NR_sendto => return messages::attempt::send(caller),
         number::__NR_recvfrom => return messages::attempt::receive(caller),
+        number::__NR_futex => return futex::attempt(caller),
+        number::__NR_rt_sigprocmask => signal::rt_sigprocmask_at_once(caller),
         number::__NR_rt_sigreturn => return signal::attempt_rt_sigreturn(caller),
         number::__NR_kill => Some(at_once(signal::kill(
             caller,

@@ -1,5 +1,6 @@
 //! The call about futexes.
 
+use super::Attempt;
 use super::time as time_calls;
 use crate::futex::{self, ANY, Key, Scope, Wait};
 use crate::futex_inheritance::{self, How};
@@ -9,6 +10,7 @@ use ::process::signal::action::Interruption;
 use abi::linux::general as number;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use arch_riscv64::trap::register;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
 use base::{Error, Result};
@@ -48,6 +50,24 @@ pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> 
         | number::FUTEX_CMP_REQUEUE_PI => Box::pin(with_inheritance(caller, arguments, operation)).await,
         number::FUTEX_WAKE_OP => Box::pin(wake_op(caller, arguments, operation.scope)).await,
         _ => Box::pin(requeue(caller, arguments, operation)).await,
+    }
+}
+
+/// `futex` of one address space: a wake-up, or a wait without a limit that need not begin or can begin at once.
+#[inline]
+pub fn attempt(caller: &Caller) -> Attempt {
+    const WAIT: u32 = number::FUTEX_WAIT | number::FUTEX_PRIVATE_FLAG;
+    const WAKE: u32 = number::FUTEX_WAKE | number::FUTEX_PRIVATE_FLAG;
+    let [address, operation, value, limit] =
+        core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    let Some(key) = futex::private_key(&caller.space, address) else { return Attempt::InFull };
+    match operation as u32 {
+        WAKE => Attempt::Done(Ok(futex::wake(&key, ANY, wake_count(value)))),
+        WAIT if limit == 0 => {
+            let (scope, expected) = (Scope::Private, value as u32);
+            Attempt::WaitForWord(Wait { address, scope, expected, bits: ANY, deadline_ns: None })
+        }
+        _ => Attempt::InFull,
     }
 }
 

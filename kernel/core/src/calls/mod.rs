@@ -34,6 +34,7 @@ pub mod timers;
 pub mod unimplemented;
 pub mod watching;
 
+use crate::futex::Wait;
 use crate::signals::Interrupted;
 use crate::thread::{ATTENTION_LEFT, ATTENTION_SIGNAL, Caller};
 use ::process::signal::action::Interruption;
@@ -81,6 +82,8 @@ pub enum Attempt {
     Done(Result<usize>),
     /// It has to wait for this file; to be tried again when the file is ready.
     WaitFor(Arc<OpenFile>, Readiness),
+    /// It has to wait for a wake-up of this word, and nothing else.
+    WaitForWord(Wait),
     /// It is made, and the registers are as they shall be.
     Replaced,
     /// That is not possible: the call has to be made in full.
@@ -96,6 +99,10 @@ pub async fn serve(caller: &mut Caller) {
             Attempt::Done(result) => {
                 caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
                 return;
+            }
+            Attempt::WaitForWord(wait) => {
+                caller.call.interruption = Interruption::Restartable;
+                break crate::futex::wait(caller, wait).await.map(|()| 0);
             }
             Attempt::Replaced => return,
             Attempt::WaitFor(file, interest) => {

@@ -73,6 +73,39 @@ fn arrange(process: &Process, signal: Signal, action: Option<SigAction>) -> Resu
     Ok(former)
 }
 
+/// `rt_sigprocmask`, if the memory is at hand.
+#[inline]
+pub fn rt_sigprocmask_at_once(caller: &Caller) -> Option<Result<usize>> {
+    let [how, new, old, size] = core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    let wanted = match new {
+        0 => None,
+        _ => Some(SignalSet::from_bits(caller.space.try_read_object(VirtualAddress::new(new))?)),
+    };
+    // What is wrong, the full call finds out.
+    if size != SignalSet::SIZE || (wanted.is_some() && how as u32 > number::SIG_SETMASK) {
+        return None;
+    }
+    let former = caller.thread.signals.lock().mask;
+    if old != 0 && !caller.space.try_write_object(VirtualAddress::new(old), &former.bits()) {
+        return None;
+    }
+    if let Some(set) = wanted {
+        signals::set_mask(&caller.thread, combined(former, how, set)?);
+    }
+    Some(Ok(0))
+}
+
+/// What is blocked after `set` was applied; `None` when `how` is no way to do that.
+#[inline]
+fn combined(former: SignalSet, how: usize, set: SignalSet) -> Option<SignalSet> {
+    match how as u32 {
+        number::SIG_BLOCK => Some(former.union(set)),
+        number::SIG_UNBLOCK => Some(former.difference(set)),
+        number::SIG_SETMASK => Some(set),
+        _ => None,
+    }
+}
+
 /// `rt_sigprocmask`
 pub async fn rt_sigprocmask(
     caller: &Caller,
@@ -85,12 +118,7 @@ pub async fn rt_sigprocmask(
     let former = caller.thread.signals.lock().mask;
     if new != 0 {
         let set = read_set(caller, new).await?;
-        let mask = match how as u32 {
-            number::SIG_BLOCK => former.union(set),
-            number::SIG_UNBLOCK => former.difference(set),
-            number::SIG_SETMASK => set,
-            _ => return Err(Error::InvalidArgument),
-        };
+        let mask = combined(former, how, set).ok_or(Error::InvalidArgument)?;
         signals::set_mask(&caller.thread, mask);
     }
     if old != 0 {

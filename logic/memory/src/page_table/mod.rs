@@ -416,15 +416,20 @@ impl PageTable {
             let (table, level) = (path.last(), path.level);
             let (span, first) = (span(level), at);
             let table_end = (at.align_down(span * ENTRIES) + span * ENTRIES).min(range.end);
+            let places =
+                index(at, level)..index(at, level) + (table_end - at.align_down(span)).div_ceil(span);
+            let start = at.align_down(span);
             while at < table_end && !removed.is_full() {
                 let place = index(at, level);
-                let entry = table.load(place);
-                if entry.is_table() {
+                let used = table.first_used(place..places.end);
+                at = (start + (used - places.start) * span).max(at).min(range.end);
+                if used == places.end {
                     break;
                 }
-                if entry.is_leaf() {
-                    self.take(table, place, level, removed);
+                if table.load(used).is_table() {
+                    break;
                 }
+                self.take(table, used, level, removed);
                 at = (at.align_down(span) + span).min(range.end);
             }
             self.prune(&path, first, removed);

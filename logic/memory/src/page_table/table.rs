@@ -7,6 +7,7 @@ use base::Result;
 use base::address::{PAGE_SHIFT, PAGE_SIZE, PhysicalAddress, VirtualAddress};
 use base::bytes::SharedBytes;
 use base::hal::direct_map;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Entries in a table, and log2 of that.
@@ -74,6 +75,21 @@ impl Table {
     #[inline(always)]
     pub(super) fn store(self, index: usize, entry: Entry) {
         self.slot(index).store(entry.0, Ordering::Release);
+    }
+
+    /// The first of these entries that is in use; the end of the range, if none is. Looks at several at a time, as most of what a
+    /// program reserves it never touches.
+    pub(super) fn first_used(self, places: Range<usize>) -> usize {
+        const AT_ONCE: usize = 8;
+        let mut place = places.start;
+        while place + AT_ONCE <= places.end {
+            let all = (0..AT_ONCE).fold(0, |all, offset| all | self.load(place + offset).0);
+            if all != 0 {
+                break;
+            }
+            place += AT_ONCE;
+        }
+        (place..places.end).find(|place| !self.load(*place).is_empty()).unwrap_or(places.end)
     }
 
     /// How many entries are in use. Only kept for tables of their own frame, so not for a root.
