@@ -416,21 +416,20 @@ impl PageTable {
             let (table, level) = (path.last(), path.level);
             let (span, first) = (span(level), at);
             let table_end = (at.align_down(span * ENTRIES) + span * ENTRIES).min(range.end);
-            let places =
-                index(at, level)..index(at, level) + (table_end - at.align_down(span)).div_ceil(span);
-            let start = at.align_down(span);
             while at < table_end && !removed.is_full() {
                 let place = index(at, level);
-                let used = table.first_used(place..places.end);
-                at = (start + (used - places.start) * span).max(at).min(range.end);
-                if used == places.end {
+                let entry = table.load(place);
+                if entry.is_table() {
                     break;
                 }
-                if table.load(used).is_table() {
-                    break;
+                let start = at.align_down(span);
+                if entry.is_empty() {
+                    let end = place + (table_end - start).div_ceil(span);
+                    at = (start + (table.skip_empty(place..end) - place) * span).min(range.end);
+                    continue;
                 }
-                self.take(table, used, level, removed);
-                at = (at.align_down(span) + span).min(range.end);
+                self.take(table, place, level, removed);
+                at = (start + span).min(range.end);
             }
             self.prune(&path, first, removed);
         }
@@ -498,6 +497,14 @@ impl PageTable {
                 let entry = table.load(place);
                 if entry.is_table() {
                     break;
+                }
+                if entry.is_empty() {
+                    let start = at.align_down(span);
+                    let end = place + (table_end - start).div_ceil(span).min(left);
+                    let skipped = table.skip_empty(place..end) - place;
+                    at = (start + skipped * span).min(range.end);
+                    left -= skipped;
+                    continue;
                 }
                 if entry.is_leaf() {
                     let leaf = Leaf { entry, large: level > 0 };
@@ -595,16 +602,14 @@ impl PageTable {
 
     /// Drops everything below `table`, which has `in_use` entries among the first `entries`.
     fn drop_table(table: Table, level: usize, entries: usize, in_use: usize) {
-        let mut left = in_use;
-        for place in 0..entries {
-            if left == 0 {
-                break;
-            }
+        let (mut left, mut place) = (in_use, 0);
+        while left > 0 && place < entries {
             let entry = table.load(place);
             if entry.is_empty() {
+                place = table.skip_empty(place..entries);
                 continue;
             }
-            left -= 1;
+            (left, place) = (left - 1, place + 1);
             if entry.is_table() {
                 let next = Table::of(entry);
                 Self::drop_table(next, level - 1, ENTRIES, next.count().load(Ordering::Relaxed) as usize);

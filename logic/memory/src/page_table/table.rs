@@ -79,7 +79,8 @@ impl Table {
 
     /// The first of these entries that is in use; the end of the range, if none is. Looks at several at a time, as most of what a
     /// program reserves it never touches.
-    pub(super) fn first_used(self, places: Range<usize>) -> usize {
+    #[inline(never)]
+    pub(super) fn skip_empty(self, places: Range<usize>) -> usize {
         const AT_ONCE: usize = 8;
         let mut place = places.start;
         while place + AT_ONCE <= places.end {
