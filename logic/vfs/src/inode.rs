@@ -1,5 +1,6 @@
 //! What a file system provides: inodes, open files, and the system that holds them.
 
+use crate::extended::ExtendedAttributes;
 use crate::flags::OpenFlags;
 use crate::metadata::{FileKind, Metadata, MetadataChange, NewNode, Ownership, Statistics};
 use crate::mount::Location;
@@ -349,6 +350,11 @@ pub trait Inode: File {
     /// Which device it stands for, if it is one.
     fn special_device(&self) -> crate::metadata::DeviceNumber {
         Default::default()
+    }
+
+    /// Its extended attributes; `None` where the file system has none.
+    fn extended_attributes(&self) -> Option<&ExtendedAttributes> {
+        None
     }
 
     /// How its names may be cached, when it is a directory.

@@ -21,6 +21,7 @@ pub mod dentry;
 pub mod devfs;
 pub mod environment;
 pub mod event_counter;
+pub mod extended;
 pub mod file_table;
 pub mod flags;
 pub mod inode;

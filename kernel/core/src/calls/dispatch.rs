@@ -1,14 +1,14 @@
 //! From a number to a call.
 
+use super::attributes::Subject;
 use super::process_files::Direction;
 use super::{
-    Attempt, copying, descriptors, events, execution, file, futex, identity, locking, memory, messages,
-    mounts, names, poll, process_files, resources, signal, socket, socket_options, splicing, status, system,
-    time, timers, unimplemented,
+    Attempt, attributes, copying, descriptors, events, execution, file, futex, identity, locking, memory,
+    messages, mounts, names, poll, process_files, resources, signal, socket, socket_options, splicing,
+    status, system, time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
-use abi::linux::general::AT_SYMLINK_NOFOLLOW;
 use alloc::boxed::Box;
 use arch_riscv64::trap::register;
 use base::Result;
@@ -238,17 +238,18 @@ system_calls! {
     number::__NR_syncfs => status::syncfs(caller, a).await,
     number::__NR_fadvise64 => status::fadvise64(caller, a, c, d).await,
     number::__NR_readahead => status::readahead(caller, a).await,
-    number::__NR_setxattr | number::__NR_getxattr | number::__NR_listxattr | number::__NR_removexattr => {
-        Box::pin(status::no_attributes(caller, a, 0)).await
-    }
-    number::__NR_lsetxattr
-    | number::__NR_lgetxattr
-    | number::__NR_llistxattr
-    | number::__NR_lremovexattr => Box::pin(status::no_attributes(caller, a, AT_SYMLINK_NOFOLLOW)).await,
-    number::__NR_fsetxattr
-    | number::__NR_fgetxattr
-    | number::__NR_flistxattr
-    | number::__NR_fremovexattr => status::no_attributes_of(caller, a).await,
+    number::__NR_setxattr => Box::pin(attributes::set(caller, Subject::Path(a), b, c, d, e)).await,
+    number::__NR_getxattr => Box::pin(attributes::get(caller, Subject::Path(a), b, c, d)).await,
+    number::__NR_listxattr => Box::pin(attributes::list(caller, Subject::Path(a), b, c)).await,
+    number::__NR_removexattr => Box::pin(attributes::remove(caller, Subject::Path(a), b)).await,
+    number::__NR_lsetxattr => Box::pin(attributes::set(caller, Subject::Link(a), b, c, d, e)).await,
+    number::__NR_lgetxattr => Box::pin(attributes::get(caller, Subject::Link(a), b, c, d)).await,
+    number::__NR_llistxattr => Box::pin(attributes::list(caller, Subject::Link(a), b, c)).await,
+    number::__NR_lremovexattr => Box::pin(attributes::remove(caller, Subject::Link(a), b)).await,
+    number::__NR_fsetxattr => Box::pin(attributes::set(caller, Subject::Descriptor(a), b, c, d, e)).await,
+    number::__NR_fgetxattr => Box::pin(attributes::get(caller, Subject::Descriptor(a), b, c, d)).await,
+    number::__NR_flistxattr => Box::pin(attributes::list(caller, Subject::Descriptor(a), b, c)).await,
+    number::__NR_fremovexattr => Box::pin(attributes::remove(caller, Subject::Descriptor(a), b)).await,
     number::__NR_brk => memory::brk(caller, a).await,
     number::__NR_mmap => Box::pin(memory::mmap(caller, [a, b, c, d, e, f])).await,
     number::__NR_munmap => Box::pin(memory::munmap(caller, a, b)).await,

@@ -5,6 +5,7 @@
 //! ([`unimplemented`]).
 
 pub mod areas;
+pub mod attributes;
 pub mod control;
 pub mod copying;
 pub mod descriptors;

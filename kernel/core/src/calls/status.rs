@@ -452,16 +452,3 @@ pub async fn readahead(caller: &Caller, file: usize) -> Result<usize> {
     }
     if file.location().kind() == FileKind::Regular { Ok(0) } else { Err(Error::InvalidArgument) }
 }
-
-/// The calls about extended attributes, of which no file system here has any; the path is walked first.
-pub async fn no_attributes(caller: &Caller, name: usize, flags: u32) -> Result<usize> {
-    let path = path(caller, name).await?;
-    Names::of(caller).locate(caller, linux::AT_FDCWD as usize, &path, flags).await?;
-    Err(Error::NotSupported)
-}
-
-/// The same with a descriptor.
-pub async fn no_attributes_of(caller: &Caller, file: usize) -> Result<usize> {
-    changeable(caller, file)?;
-    Err(Error::NotSupported)
-}

@@ -3,6 +3,7 @@
 use super::Shared;
 use super::directory::Directory;
 use super::seals::{Sealing, Seals};
+use crate::extended::ExtendedAttributes;
 use crate::flags::OpenFlags;
 use crate::inode::{
     Allocation, EntryVisitor, Extent, File, Inode, LinkTarget, Opened, RenameMode, WritePosition, Written,
@@ -34,6 +35,7 @@ pub struct TmpfsInode {
     shared: Arc<Shared>,
     attributes: Attributes,
     sealing: Sealing,
+    extended: ExtendedAttributes,
     content: Content,
 }
 
@@ -91,7 +93,15 @@ impl TmpfsInode {
             writers: AtomicI32::new(0),
         };
         let sealing = Sealing::new(Seals::SEAL);
-        Arc::new(Self { number, kind: node.kind, shared, attributes, sealing, content })
+        Arc::new(Self {
+            number,
+            kind: node.kind,
+            shared,
+            attributes,
+            sealing,
+            extended: ExtendedAttributes::new(),
+            content,
+        })
     }
 
     /// Makes it a file that no name leads to.
@@ -509,6 +519,10 @@ impl Inode for TmpfsInode {
             uid: self.attributes.uid.load(Ordering::Relaxed),
             gid: self.attributes.gid.load(Ordering::Relaxed),
         }
+    }
+
+    fn extended_attributes(&self) -> Option<&ExtendedAttributes> {
+        Some(&self.extended)
     }
 
     fn metadata(&self) -> Operation<'_, Result<Metadata>> {

@@ -1,5 +1,6 @@
 //! The table of subjects, in the order in which they run. A subject is a file here; a test is a row of its table.
 
+mod extended_attributes;
 mod faults;
 mod futexes;
 mod interruptions;
@@ -32,5 +33,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "pseudo-terminals", tests: pseudo_terminals::TESTS },
     Subject { name: "splicing", tests: splicing::TESTS },
     Subject { name: "memory-files", tests: memory_files::TESTS },
+    Subject { name: "extended-attributes", tests: extended_attributes::TESTS },
     Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];
