@@ -68,6 +68,20 @@ impl<'a> SharedBytes<'a> {
         count
     }
 
+    /// Copies out the bytes before the first zero byte; returns how many. `None`: there is none as far as both sides go.
+    pub fn copy_string_to(&self, target: &mut [u8]) -> Option<usize> {
+        let count = self.length.min(target.len());
+        for (index, place) in target[..count].iter_mut().enumerate() {
+            // SAFETY: inside the view. Each byte is read once, as others may write it.
+            let byte = unsafe { self.pointer.add(index).read_volatile() };
+            if byte == 0 {
+                return Some(index);
+            }
+            *place = byte;
+        }
+        None
+    }
+
     /// Copies in as many bytes as both sides have; returns how many.
     pub fn copy_from(&self, source: &[u8]) -> usize {
         let count = self.length.min(source.len());
@@ -285,6 +299,17 @@ impl<'a> Source<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_string_ends_at_its_zero_byte() {
+        let (mut source, mut target) = (*b"name\0rest", [9; 6]);
+        let view = SharedBytes::from_mut(&mut source);
+        assert_eq!(view.copy_string_to(&mut target), Some(4));
+        assert_eq!(&target, b"name\x09\x09");
+        assert_eq!(view.copy_string_to(&mut target[..4]), None);
+        assert_eq!(view.slice(5, 4).copy_string_to(&mut target), None);
+        assert_eq!(view.slice(4, 1).copy_string_to(&mut target), Some(0));
+    }
 
     #[test]
     fn sink_fills_piece_after_piece() {

@@ -109,9 +109,29 @@ impl OpenFile {
         if flags.contains(OpenFlags::PATH) {
             return Ok(Self::build(inode, location, flags, Traits::default()));
         }
-        let mut writer = WriterCount::new(&location, flags)?;
-        let file = match inode.clone().open(flags).await? {
-            Opened::Itself => inode,
+        let writer = WriterCount::new(&location, flags)?;
+        let opened = inode.open(flags).await?;
+        Ok(Self::opened(opened, location, flags, (opener, writer)))
+    }
+
+    /// As [`OpenFile::open`], if that needs no waiting, for files whose opening does nothing before it waits.
+    pub fn open_now(location: Location, flags: OpenFlags, opener: Opener) -> Option<Result<Arc<Self>>> {
+        let writer = match WriterCount::new(&location, flags) {
+            Ok(writer) => writer,
+            Err(error) => return Some(Err(error)),
+        };
+        let opened = ready(location.inode().clone().open(flags))?;
+        Some(opened.map(|opened| Self::opened(opened, location, flags, (opener, writer))))
+    }
+
+    fn opened(
+        opened: Opened,
+        location: Location,
+        flags: OpenFlags,
+        (opener, mut writer): (Opener, WriterCount),
+    ) -> Arc<Self> {
+        let file = match opened {
+            Opened::Itself => location.inode().clone(),
             Opened::File(file) => file,
         };
         let traits = Traits {
@@ -122,7 +142,7 @@ impl OpenFile {
             keeps_set_id: opener == Opener::KeepsSetId,
             counted_writer: writer.keep(),
         };
-        Ok(Self::build(file, location, flags, traits))
+        Self::build(file, location, flags, traits)
     }
 
     /// An open description of a file that was made otherwise: one end of a pipe, a socket, an event counter.

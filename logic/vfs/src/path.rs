@@ -80,8 +80,7 @@ fn start(context: &Context<'_>, at: At<'_>) -> Result<Location> {
     }
 }
 
-/// Goes along a path as long as everything is simple: plain names that are cached and lead to directories on which
-/// nothing is mounted. Returns where the path goes on, which is at its last component at the latest, and whether that
+/// Goes along a path as long as everything is simple: plain names that are cached and lead to directories. Returns where the path goes on, which is at its last component at the latest, and whether that
 /// is a plain name with nothing behind it.
 ///
 /// This is what most of most walks consist of, so it is by itself and nothing in it waits.
@@ -108,13 +107,28 @@ fn walk_cached(context: &Context<'_>, path: &[u8], position: &mut Location) -> (
             return (cursor, false);
         }
         match directory.cached_child(name) {
-            Some(child) if child.kind() == FileKind::Directory && !child.is_mount_point() => {
-                position.dentry = child
+            Some(child) if child.kind() == FileKind::Directory => {
+                let crosses = child.is_mount_point();
+                position.dentry = child;
+                if crosses {
+                    *position = position.clone().cross_mounts();
+                }
             }
             _ => return (cursor, false),
         }
         cursor = rest;
     }
+}
+
+/// The place that a path names, if all of it is cached and nothing in it is a link or otherwise special.
+pub fn walk_now(context: &Context<'_>, at: At<'_>) -> Option<Location> {
+    let mut position = start(context, at).ok()?;
+    let (cursor, plain) = walk_cached(context, at.path, &mut position);
+    if !plain {
+        return None;
+    }
+    position.dentry = cached_end(context, &at.path[cursor..], &position)?;
+    Some(position.cross_mounts())
 }
 
 /// The place that a path names.

@@ -26,6 +26,11 @@ pub fn attempt(caller: &mut Caller) -> Attempt {
         number::__NR_sendto => return messages::attempt::send(caller),
         number::__NR_recvfrom => return messages::attempt::receive(caller),
         number::__NR_futex => return futex::attempt(caller),
+        number::__NR_openat => names::openat_at_once(caller),
+        number::__NR_close => {
+            Some(at_once(descriptors::close(caller, caller.context.registers[register::A0])))
+        }
+        number::__NR_newfstatat => status::newfstatat_at_once(caller),
         number::__NR_rt_sigprocmask => signal::rt_sigprocmask_at_once(caller),
         number::__NR_rt_sigreturn => return signal::attempt_rt_sigreturn(caller),
         number::__NR_kill => Some(at_once(signal::kill(

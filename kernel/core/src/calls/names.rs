@@ -9,6 +9,7 @@ use abi::file::OpenHow;
 use abi::linux::general as linux;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use arch_riscv64::trap::register;
 use base::address::VirtualAddress;
 use base::{Error, Result};
 use vfs::inode::RenameMode;
@@ -132,10 +133,31 @@ pub async fn path_or_empty(caller: &Caller, address: usize) -> Result<Vec<u8>> {
 
 /// A short path that is in memory: the common case, without waiting.
 fn short_path(caller: &Caller, address: usize) -> Option<Vec<u8>> {
-    let mut buffer = [0u8; 128];
-    let present = caller.space.try_read_bytes(VirtualAddress::new(address), &mut buffer);
-    let end = buffer[..present].iter().position(|byte| *byte == 0)?;
-    Some(buffer[..end].to_vec())
+    ShortPath::read(caller, address).map(|path| path.bytes().to_vec())
+}
+
+/// A path of moderate length, on the stack.
+pub struct ShortPath {
+    buffer: [u8; Self::MAX],
+    length: usize,
+}
+
+impl ShortPath {
+    const MAX: usize = 128;
+
+    /// The path at `address` in user memory; `None` when it is longer or not at hand.
+    #[inline]
+    pub fn read(caller: &Caller, address: usize) -> Option<Self> {
+        let mut buffer = [0u8; Self::MAX];
+        let length = caller.space.try_read_string(VirtualAddress::new(address), &mut buffer)?;
+        Some(Self { buffer, length })
+    }
+
+    /// The path.
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[..self.length]
+    }
 }
 
 /// The path at `address` in user memory.
@@ -145,6 +167,22 @@ fn short_path(caller: &Caller, address: usize) -> Option<Vec<u8>> {
 pub async fn path(caller: &Caller, address: usize) -> Result<Vec<u8>> {
     let path = path_or_empty(caller, address).await?;
     if path.is_empty() { Err(Error::NotFound) } else { Ok(path) }
+}
+
+/// `openat` of a regular file or a directory that is there and about which everything is at hand.
+pub fn openat_at_once(caller: &Caller) -> Option<Result<usize>> {
+    let [directory, name, flags] =
+        core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    let flags = OpenFlags::from_bits_truncate(flags as u32);
+    let path = ShortPath::read(caller, name)?;
+    let limit = limit(caller);
+    caller.files.check_room(limit).ok()?;
+    let names = Names::of(caller);
+    let base = names.base(caller, directory, path.bytes()).ok()?;
+    let at = At::new(&base, path.bytes());
+    let opened = namespace::open_now(&names.context(), at, flags | OpenFlags::LARGE_FILE)?;
+    let insert = |file| caller.files.insert(file, on_exec(flags.contains(OpenFlags::CLOSE_ON_EXEC)), limit);
+    Some(opened.and_then(insert).map(|descriptor| descriptor as usize))
 }
 
 /// `openat`: flags that mean nothing are passed over, as ever.

@@ -1,6 +1,6 @@
 //! Calls about what files say of themselves: `stat` and its kind, permissions, owners, times, lengths.
 
-use super::names::{Names, check_flags, follow_unless, path, path_or_empty};
+use super::names::{Names, ShortPath, check_flags, follow_unless, path, path_or_empty};
 use super::{descriptor, file};
 use crate::file_systems;
 use crate::thread::Caller;
@@ -9,8 +9,10 @@ use abi::file::{DirectoryRecord, Stat, StatFs, Statx, StatxTime, TimeSpec};
 use abi::linux::general as linux;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use arch_riscv64::trap::register;
 use base::address::{PAGE_SIZE, VirtualAddress};
 use base::bytes::Sink;
+use base::operation::Operation;
 use base::{Error, Result};
 use core::ops::ControlFlow;
 use memory::space::Access;
@@ -64,6 +66,21 @@ async fn locate(
         _ => path_or_empty(caller, name).await?,
     };
     names.locate(caller, directory, &path, flags).await
+}
+
+/// `newfstatat` of a path without links about which everything is at hand.
+pub fn newfstatat_at_once(caller: &Caller) -> Option<Result<usize>> {
+    let [directory, name, buffer, flags] =
+        core::array::from_fn(|index| caller.context.registers[register::A0 + index]);
+    if flags as u32 & !linux::AT_SYMLINK_NOFOLLOW != 0 {
+        return None;
+    }
+    let path = ShortPath::read(caller, name)?;
+    let names = Names::of(caller);
+    let base = names.base(caller, directory, path.bytes()).ok()?;
+    let location = vfs::path::walk_now(&names.context(), At::new(&base, path.bytes()))?;
+    let Operation::Ready(Ok(metadata)) = location.inode().metadata() else { return None };
+    caller.space.try_write_object(VirtualAddress::new(buffer), &stat_of(&metadata)).then_some(Ok(0))
 }
 
 /// `newfstatat`

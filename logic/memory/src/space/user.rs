@@ -92,6 +92,19 @@ impl AddressSpace {
         })
     }
 
+    /// Copies out a string up to the zero byte that ends it, if all of that is in one page that is in memory and fits; returns
+    /// how long it is.
+    #[inline]
+    pub fn try_read_string(&self, address: VirtualAddress, target: &mut [u8]) -> Option<usize> {
+        if address.value() >= USER_END {
+            return None;
+        }
+        let part = (PAGE_SIZE - address.page_offset()).min(target.len());
+        let tables = self.tables.lock();
+        let view = tables.view(address, Access::Read.flags())?;
+        view.slice(0, part).copy_string_to(target)
+    }
+
     /// Copies into user memory as far as it is in memory and writable; returns how many bytes, from the start.
     #[inline]
     pub fn try_write_bytes(&self, address: VirtualAddress, source: &[u8]) -> usize {

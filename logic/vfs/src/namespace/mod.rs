@@ -16,7 +16,7 @@ pub use attributes::{
 };
 pub use attributes::{apply_mode, apply_owner, apply_times};
 pub use create::{link, make_directory, make_node, make_socket, symlink};
-pub use open::open;
+pub use open::{open, open_now};
 pub use remove::{remove_directory, unlink};
 pub use rename::rename;
 

@@ -37,6 +37,22 @@ pub async fn open(
     finish(context, path::walk(context, at, follow).await?, flags).await
 }
 
+/// Opens a regular file or a directory as [`open`] does, if everything about it is at hand; `None`: await [`open`].
+pub fn open_now(context: &Context<'_>, at: At<'_>, flags: OpenFlags) -> Option<Result<Arc<OpenFile>>> {
+    let special = OpenFlags::PATH | OpenFlags::TEMPORARY | OpenFlags::CREATE | OpenFlags::TRUNCATE;
+    if flags.intersects(special) {
+        return None;
+    }
+    let location = path::walk_now(context, at)?;
+    if !matches!(location.kind(), FileKind::Regular | FileKind::Directory) {
+        return None;
+    }
+    match check(context, &location, flags) {
+        Ok(()) => OpenFile::open_now(location, flags, opener(context)),
+        Err(error) => Some(Err(error)),
+    }
+}
+
 /// `O_PATH`: only the place matters, not what is there.
 async fn open_path(context: &Context<'_>, at: At<'_>, flags: OpenFlags) -> Result<Arc<OpenFile>> {
     let kept = OpenFlags::PATH | OpenFlags::DIRECTORY | OpenFlags::NO_FOLLOW | OpenFlags::CLOSE_ON_EXEC;
