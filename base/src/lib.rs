@@ -18,6 +18,7 @@ pub mod operation;
 pub mod sync;
 pub mod task;
 pub mod timer;
+pub mod trace;
 
 pub use abi::Error;
 

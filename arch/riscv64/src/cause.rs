@@ -15,6 +15,19 @@ pub enum Interrupt {
     Other(usize),
 }
 
+impl Interrupt {
+    /// Its number in `scause` (privileged specification, table of supervisor causes).
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Software => 1,
+            Self::Timer => 5,
+            Self::External => 9,
+            Self::GuestExternal => 12,
+            Self::Other(number) => number as u32,
+        }
+    }
+}
+
 /// The kind of access that a page fault was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

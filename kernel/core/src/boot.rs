@@ -1,7 +1,9 @@
 //! Boot, as a table of contents.
 
 use crate::command_line::Options;
-use crate::{console, executor, hart, init, interrupts, log, memory_map, power, selftest, stacks, time};
+use crate::{
+    console, executor, hart, init, interrupts, log, memory_map, power, selftest, stacks, time, trace,
+};
 use arch_riscv64 as arch;
 use arch_riscv64::boot::{BootInformation, SecondaryStart};
 use base::sync::OnceCell;
@@ -149,6 +151,7 @@ fn boot(information: &BootInformation, boot_ticks: u64) -> Result<stacks::StackT
     SYSTEM.set(system).map_err(|_| Error::AlreadyExists)?;
     start_harts(information, hart_count)?;
     stock_harts()?;
+    trace::initialise(self::system().options.trace_records)?;
     memory_map::make_stack()
 }
 

@@ -17,6 +17,9 @@ pub enum LogMode {
     Framed,
 }
 
+/// The most records of a trace for each hart (128 MiB).
+const TRACE_MAX: usize = 1 << 22;
+
 /// In which realm programs start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RealmPolicy {
@@ -35,6 +38,8 @@ pub struct Options {
     pub log: LogMode,
     /// `asyncos.realm=auto|direct|isolated`.
     pub realm: RealmPolicy,
+    /// `asyncos.trace=N`: record what happens, the last N events of each hart; 0 records nothing.
+    pub trace_records: usize,
     /// `asyncos.selftest`: run the kernel's own tests instead of process 1.
     pub selftest: bool,
     /// `rdinit=`, or else `init=`: the program that becomes process 1.
@@ -53,6 +58,7 @@ impl Options {
         let mut options = Options {
             log: LogMode::Console,
             realm: RealmPolicy::Automatic,
+            trace_records: 0,
             selftest: false,
             init: None,
             init_arguments: Vec::new(),
@@ -73,6 +79,9 @@ impl Options {
                 ("asyncos.realm", "auto") => options.realm = RealmPolicy::Automatic,
                 ("asyncos.realm", "direct") => options.realm = RealmPolicy::Direct,
                 ("asyncos.realm", "isolated") => options.realm = RealmPolicy::Isolated,
+                ("asyncos.trace", count) if count.parse::<usize>().is_ok_and(|count| count <= TRACE_MAX) => {
+                    options.trace_records = count.parse().unwrap_or(0);
+                }
                 ("asyncos.selftest", "") => options.selftest = true,
                 ("rdinit", path) => options.init = Some(path.into()),
                 ("init", path) => options.init = options.init.or_else(|| Some(path.into())),

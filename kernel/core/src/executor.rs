@@ -21,7 +21,8 @@
 //! preemption off; see `docs/preemption.md`.
 
 use crate::hart::{self, Hart, SliceLeft};
-use crate::{interrupts, stacks, time};
+use crate::{interrupts, stacks, time, trace};
+use abi::trace::Event;
 use arch_riscv64 as arch;
 use base::Result;
 use base::hal::{PreemptGuard, now_ns};
@@ -82,7 +83,9 @@ pub fn prepare(
     priority: Priority,
     future: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(Runnable, TaskRef)> {
-    Task::try_new(Counted { future, _counter: Counter::new() }, priority, schedule)
+    let made = Task::try_new(Counted { future, _counter: Counter::new() }, priority, schedule)?;
+    trace::event(Event::Spawn, made.0.address(), u32::from(priority.number()), 0);
+    Ok(made)
 }
 
 /// Starts a coroutine.
@@ -147,6 +150,7 @@ fn enqueue(target: &Hart, runnable: Runnable, position: Position) -> Priority {
         Position::Front => ready.push_front(task),
         Position::Back => ready.push_back(task),
     };
+    trace::of(Event::Ready, Some(task), target.index() as u32, usize::from(priority.number()));
     target.publish_ready(&ready);
     priority
 }
@@ -243,6 +247,7 @@ fn steal(thief: &Hart) -> Option<Runnable> {
     victim.publish_ready(&ready);
     drop(ready);
     thief.counters.steals.fetch_add(1, Ordering::Relaxed);
+    trace::of(Event::Steal, Some(task), victim.index() as u32, 0);
     Some(taken_off(task))
 }
 
@@ -272,6 +277,7 @@ fn run_one(runnable: Runnable) {
 fn enter(task: TaskPointer) {
     hart::with(|hart| {
         let priority = task.priority();
+        trace::of(Event::Poll, Some(task), u32::from(priority.number()), 0);
         hart.local.current.set(Some(task));
         hart.set_running_task(Some(task));
         hart.set_running(Some(priority));
@@ -288,6 +294,7 @@ fn enter(task: TaskPointer) {
 /// Notes that this hart polls nothing; it may be another hart than the one where the poll began.
 #[inline]
 fn leave() {
+    trace::here(Event::Leave, 0, 0);
     hart::with(leave_hart);
 }
 
@@ -323,7 +330,9 @@ fn idle() {
     // the waiting at once.
     if hart.best_ready().is_none() {
         time::arm(hart);
+        trace::event(Event::Idle, 0, 0, 0);
         hart.idle(arch::hart::wait_for_interrupt);
+        trace::event(Event::Awake, 0, 0, 0);
     }
 }
 
@@ -381,6 +390,7 @@ fn preempt(hart: &'static Hart, task: TaskPointer, position: Position) {
     // Without a free stack it goes on; the hart looks again at the next interrupt.
     let Some(stack) = stacks::take() else { return };
     hart.counters.preemptions.fetch_add(1, Ordering::Relaxed);
+    trace::of(Event::Preempt, Some(task), 0, stack.value());
     let (set_aside_ns, left_ns) = (hart.local.set_aside_ns.get(), now_ns());
     if position == Position::Front {
         keep_slice(hart);
@@ -413,6 +423,7 @@ extern "C" fn after_preemption(argument: usize) -> ! {
 fn resume(poll: SuspendedPoll) -> ! {
     arch::hart::interrupts_mask();
     enter(poll.pointer());
+    trace::here(Event::Resume, 0, poll.stack_pointer());
     let here = 0u8;
     // SAFETY: the context was saved by `preempt`, and the right to run it is used up here. Nothing on this stack is
     // needed any more; `preempt` gives it to the pool when it has been left.

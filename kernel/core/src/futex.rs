@@ -98,7 +98,7 @@ pub struct Wait {
 ///
 /// # Errors
 /// `WouldBlock`: the word is another. `TimedOut`, `Interrupted`, `InvalidArgument`, `BadAddress`.
-pub async fn wait(caller: &Caller, wait: Wait) -> Result<()> {
+pub async fn wait(caller: &Caller, wait: &Wait) -> Result<()> {
     let key = key(&caller.space, wait.address, wait.scope).await?;
     let place = VirtualAddress::new(wait.address);
     let mut waiter = pin!(TableWaiter::new(&FUTEXES));

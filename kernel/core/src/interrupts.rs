@@ -5,7 +5,8 @@
 //! firmware, and devices are claimed by their source number. Device interrupts go to the boot hart.
 
 use crate::hart::{self, Hart, MAX_HARTS};
-use crate::{executor, log, time};
+use crate::{executor, log, time, trace};
+use abi::trace::Event;
 use arch_riscv64 as arch;
 use arch_riscv64::cause::Interrupt as Cause;
 use arch_riscv64::csr;
@@ -142,6 +143,7 @@ pub fn notify_self() {
 pub fn handle(cause: Cause) {
     let hart = hart::current();
     hart.counters.interrupts.fetch_add(1, Ordering::Relaxed);
+    trace::here(Event::Interrupt, cause.number(), 0);
     match cause {
         Cause::Software => {
             // SAFETY: clears what `notify_self` or the firmware set; queues are looked at on the way out.

@@ -13,6 +13,9 @@ use core::panic::PanicInfo;
 /// How many lines of the log's end are repeated after a panic.
 const LOG_TAIL: u64 = 16;
 
+/// How many events of each hart are shown after a panic, when they are recorded.
+const EVENTS: u64 = 24;
+
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Sends a line of the report; framed where the other side expects frames.
@@ -52,6 +55,10 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
     let frames = arch::stack::Backtrace::from(frame_pointer);
     for address in frames {
         report(format_args!("  {address:#018x} {}", crate::symbols::Name(address)));
+    }
+    if base::trace::is_enabled() {
+        report(format_args!("last events of each hart:"));
+        crate::trace::show_last(EVENTS, |record| report(format_args!("  {record}")));
     }
     report(format_args!("last lines of the log:"));
     log::show_last(LOG_TAIL, |line| {

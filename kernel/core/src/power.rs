@@ -1,8 +1,8 @@
 //! The end: powering off with a status, restarting.
 
 use crate::command_line::LogMode;
-use crate::log;
 use crate::{console, console_terminal};
+use crate::{log, trace};
 use arch_riscv64 as arch;
 use base::sync::OnceCell;
 use core::fmt::Write;
@@ -32,6 +32,7 @@ pub fn off_after_panic() -> ! {
 pub fn off(status: u8) -> ! {
     console_terminal::drain();
     if log::mode() == LogMode::Framed {
+        trace::send();
         let mut digits = log::Line::new();
         // Writing to a `Line` cannot fail.
         let _ = write!(digits, "{status}");

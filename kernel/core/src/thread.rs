@@ -11,8 +11,9 @@
 use crate::calls::{self, CallState};
 use crate::cpu_time::{CpuTime, TrapSampler};
 use crate::process::{self, Process};
-use crate::{executor, hart, interrupts, signals, translation};
+use crate::{executor, hart, interrupts, signals, trace, translation};
 use ::process::signal::{AlternateStack, PendingSignals, SigInfo, Signal, SignalSet};
+use abi::trace::Event;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch_riscv64 as arch;
@@ -133,6 +134,8 @@ impl Thread {
     /// `OutOfMemory`.
     pub fn prepare(self: &Arc<Self>, caller: Caller) -> Result<Runnable> {
         let (runnable, task) = executor::prepare(self.priority(), run(caller))?;
+        let process = u64::from(self.process.id);
+        trace::event(Event::Thread, runnable.address(), self.id(), process);
         // Set once, here.
         let _ = self.task.set(task);
         Ok(runnable)
@@ -419,39 +422,60 @@ const fn size_of_result<A, R>(_: fn(A) -> R) -> usize {
 /// Enters user mode and serves what the thread traps for, until it must end.
 async fn live(caller: &mut Caller) {
     loop {
-        if caller.thread.attention() != 0 && signals::attend(caller).await == signals::Attended::MustExit {
-            break;
+        let entered = enter(caller);
+        match entered {
+            Entered::GivesWay => {
+                executor::yield_now().await;
+                continue;
+            }
+            Entered::Attention if signals::attend(caller).await == signals::Attended::MustExit => break,
+            Entered::Attention => continue,
+            _ => caller.sampler.begin(&caller.thread.cpu_time),
         }
-        let Some(entry) = enter(caller) else {
-            executor::yield_now().await;
-            continue;
-        };
-        caller.sampler.begin(&caller.thread.cpu_time);
-        match entry.trap {
-            Trap::SystemCall => calls::serve(caller).await,
-            Trap::Interrupt(_) => {}
-            Trap::PageFault(access) => page_fault(caller, entry.value, access).await,
-            _ => other_trap(caller, entry),
+        match entered {
+            Entered::SystemCall => {
+                if let Some(unfinished) = calls::serve_at_once(caller) {
+                    calls::serve(caller, unfinished).await;
+                }
+            }
+            Entered::Trapped(Entry { trap: Trap::PageFault(access), value }) => {
+                page_fault(caller, value, access).await;
+            }
+            Entered::Trapped(entry) => other_trap(caller, entry),
+            Entered::Interrupted | Entered::GivesWay | Entered::Attention => {}
         }
         caller.sampler.end(&caller.thread.cpu_time);
     }
 }
 
-/// Runs the thread in user mode until it traps; handles the interrupt if it was one. `None`: something more important is
-/// ready, and the thread was not entered.
+/// What came of entering user mode.
+enum Entered {
+    /// The thread ran until it called the kernel,
+    SystemCall,
+    /// until an interrupt came, which has been handled,
+    Interrupted,
+    /// or until it trapped for another reason.
+    Trapped(Entry),
+    /// It was not entered: something more important is ready.
+    GivesWay,
+    /// It was not entered: others have left something for it.
+    Attention,
+}
+
+/// Runs the thread in user mode until it traps; handles the interrupt if it was one.
 #[inline]
-fn enter(caller: &mut Caller) -> Option<Entry> {
+fn enter(caller: &mut Caller) -> Entered {
     arch::hart::interrupts_mask();
     let hart = hart::current();
     // Whoever sets `attention` after this look sees that this hart runs the thread (said when the poll began), and
     // interrupts it; the interrupt waits until interrupts are unmasked by entering user mode.
     if caller.thread.attention.load(Ordering::Relaxed) != 0 {
         arch::hart::interrupts_enable();
-        return Some(Entry { trap: Trap::Interrupt(arch::cause::Interrupt::Software), value: 0 });
+        return Entered::Attention;
     }
     if executor::should_yield(hart) {
         arch::hart::interrupts_enable();
-        return None;
+        return Entered::GivesWay;
     }
     let mode = caller.thread.mode();
     translation::enter_space(hart, &caller.space, mode);
@@ -459,16 +483,22 @@ fn enter(caller: &mut Caller) -> Option<Entry> {
     // SAFETY: interrupts are masked, and the thread's space was activated for its mode.
     let entry = unsafe { caller.context.enter(mode) };
     caller.save_float();
-    if let Trap::Interrupt(cause) = entry.trap {
-        hart.local.in_interrupt.set(true);
-        interrupts::handle(cause);
-        hart.local.in_interrupt.set(false);
-    }
+    let entered = match entry.trap {
+        Trap::SystemCall => Entered::SystemCall,
+        Trap::Interrupt(cause) => {
+            hart.local.in_interrupt.set(true);
+            interrupts::handle(cause);
+            hart.local.in_interrupt.set(false);
+            Entered::Interrupted
+        }
+        _ => Entered::Trapped(entry),
+    };
     arch::hart::interrupts_enable();
-    Some(entry)
+    entered
 }
 
 async fn page_fault(caller: &mut Caller, address: usize, access: TrapAccess) {
+    trace::here(Event::Fault, access as u32, address);
     let wanted = match access {
         TrapAccess::Read => Access::Read,
         TrapAccess::Write => Access::Write,

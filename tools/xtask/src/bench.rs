@@ -137,6 +137,7 @@ fn guest_output(images: &Images, machine: &Machine, errand: &Errand, deadline: I
         verbose: false,
         symbols: Some(&images.symbols),
         deadline: Some(deadline),
+        trace: None,
         stdin: Stdio::null(),
     };
     let ending = boot_errand(images, machine, errand, session)?;

@@ -23,6 +23,8 @@ pub enum Kind {
     Exit,
     /// What the kernel says while it dies.
     Panic,
+    /// Records of the kernel's trace.
+    Trace,
 }
 
 /// A piece of the stream.
@@ -182,6 +184,7 @@ fn parse_header(header: &[u8]) -> Option<(Kind, usize)> {
         "stdout" => Kind::Stdout,
         "exit" => Kind::Exit,
         "panic" => Kind::Panic,
+        "trace" => Kind::Trace,
         _ => return None,
     };
     let length = fields.next()?.parse().ok()?;

@@ -39,6 +39,8 @@ pub struct Session<'a> {
     pub verbose: bool,
     /// The kernel's ELF file, for names in panics.
     pub symbols: Option<&'a Path>,
+    /// Where the records of the kernel's trace go, as they come ([`abi::trace::Record`]).
+    pub trace: Option<&'a mut Vec<u8>>,
     /// When time is up.
     pub deadline: Option<Instant>,
     /// Where the machine's stdin comes from.
@@ -160,6 +162,11 @@ impl Session<'_> {
             Piece::Frame(Kind::Stderr, bytes) => write_all(self.errors, &bytes)?,
             Piece::Frame(Kind::Log, bytes) if self.verbose => self.show_text(&bytes)?,
             Piece::Frame(Kind::Log, _) => {}
+            Piece::Frame(Kind::Trace, bytes) => {
+                if let Some(trace) = &mut self.trace {
+                    trace.extend_from_slice(&bytes);
+                }
+            }
             Piece::Frame(Kind::Exit, bytes) => {
                 let text = String::from_utf8_lossy(&bytes);
                 let status: i64 =
@@ -293,6 +300,7 @@ mod tests {
             verbose,
             symbols: None,
             deadline: Some(Instant::now() + limit),
+            trace: None,
             stdin: Stdio::null(),
         };
         let ending = session.run(command).unwrap();

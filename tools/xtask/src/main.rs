@@ -17,6 +17,7 @@ mod setup;
 mod suites;
 mod test;
 mod tidy;
+mod trace;
 mod workspace;
 
 use anyhow::Result;

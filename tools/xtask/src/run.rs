@@ -4,8 +4,8 @@ use crate::build::{ImageOptions, Images, build};
 use crate::cpio::{Archive, Node};
 use crate::guest::{Ending, Session};
 use crate::qemu::{Boot, Console, DEBUGGER_PORT, Machine};
-use crate::setup;
-use crate::workspace::{TemporaryFolder, note, output_dir, usage};
+use crate::workspace::{TemporaryFolder, note, output_dir};
+use crate::{setup, trace};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::io::{IsTerminal, Read, Write};
@@ -42,6 +42,17 @@ pub struct RunOptions {
     command: Vec<String>,
 }
 
+impl RunOptions {
+    /// The machine, told to record if a trace is wanted.
+    fn machine(&self) -> Machine {
+        let mut machine = self.machine.clone();
+        if self.trace.is_some() {
+            trace::ask_for(&mut machine);
+        }
+        machine
+    }
+}
+
 /// What the guest is to do when it has booted.
 #[derive(Clone, Debug, Default)]
 pub struct Errand {
@@ -65,18 +76,23 @@ impl Errand {
 
 /// The command; gives the exit status.
 pub fn run(options: &RunOptions) -> Result<u8> {
-    if options.trace.is_some() {
-        return Err(usage("--trace is not there yet"));
-    }
     options.machine.check()?;
+    let recorder = options.trace.as_deref().map(trace::Recorder::create).transpose()?;
     setup::qemu()?;
     let images = build(&options.image)?;
     if options.machine.gdb {
         let symbols = images.symbols.display();
         note(format_args!("gdb-multiarch -ex 'target remote :{DEBUGGER_PORT}' {symbols}"));
     }
-    let ending =
-        if options.command.is_empty() { shell(options, &images) } else { program(options, &images) }?;
+    let mut records = recorder.is_some().then(Vec::new);
+    let ending = if options.command.is_empty() {
+        shell(options, &images, records.as_mut())
+    } else {
+        program(options, &images, records.as_mut())
+    }?;
+    if let (Some(recorder), Some(records)) = (recorder, records) {
+        recorder.write(&records)?;
+    }
     Ok(report(&ending, options.command.is_empty()))
 }
 
@@ -103,9 +119,14 @@ fn deadline(seconds: Option<u64>) -> Option<Instant> {
     seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds))
 }
 
-fn shell(options: &RunOptions, images: &Images) -> Result<Ending> {
-    let log = if options.verbose { "asyncos.log=console" } else { "asyncos.log=off quiet" };
-    let append = command_line(&options.machine, log);
+fn shell(options: &RunOptions, images: &Images, trace: Option<&mut Vec<u8>>) -> Result<Ending> {
+    let log = match (options.verbose, &trace) {
+        // Frames carry the trace, and the log with it.
+        (_, Some(_)) => "asyncos.log=framed",
+        (true, None) => "asyncos.log=console",
+        (false, None) => "asyncos.log=off quiet",
+    };
+    let append = command_line(&options.machine(), log);
     let boot = Boot { kernel: &images.kernel, initrd: Some(&images.initrd), append: &append };
     let qemu = options.machine.command(&boot, Console::Interactive)?;
     note("to leave: Ctrl-A X");
@@ -114,13 +135,14 @@ fn shell(options: &RunOptions, images: &Images) -> Result<Ending> {
         errors: &mut std::io::stderr().lock(),
         verbose: options.verbose,
         symbols: Some(&images.symbols),
+        trace,
         deadline: deadline(options.timeout),
         stdin: Stdio::inherit(),
     };
     session.run(qemu)
 }
 
-fn program(options: &RunOptions, images: &Images) -> Result<Ending> {
+fn program(options: &RunOptions, images: &Images, trace: Option<&mut Vec<u8>>) -> Result<Ending> {
     // A person who attaches a debugger takes her time.
     let default = if options.machine.gdb { None } else { Some(DEFAULT_TIMEOUT) };
     let deadline = deadline(options.timeout.or(default));
@@ -133,10 +155,11 @@ fn program(options: &RunOptions, images: &Images) -> Result<Ending> {
         errors: &mut std::io::stderr().lock(),
         verbose: options.verbose,
         symbols: Some(&images.symbols),
+        trace,
         deadline,
         stdin: if errand.stdin.is_some() { Stdio::null() } else { Stdio::inherit() },
     };
-    boot_errand(images, &options.machine, &errand, session)
+    boot_errand(images, &options.machine(), &errand, session)
 }
 
 /// Boots a machine for one program, and follows it to its end.

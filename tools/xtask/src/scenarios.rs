@@ -6,9 +6,10 @@ use crate::debian;
 use crate::guest::{Ending, Session};
 use crate::linux;
 use crate::qemu::{Boot, Console, Machine};
-use crate::run::Errand;
+use crate::run::{Errand, boot_errand};
 use crate::setup::cross_linker;
 use crate::test::{Context, Outcome, judged};
+use crate::trace;
 use crate::workspace::{
     TemporaryFolder, capture, create_dir, note, output_dir, root, short_hash, write_whole,
 };
@@ -74,6 +75,7 @@ pub fn selftest(context: &Context<'_>) -> Result<Outcome> {
         verbose: true,
         symbols: Some(&context.images.symbols),
         deadline: Some(context.deadline),
+        trace: None,
         stdin: Stdio::null(),
     };
     let ending = session.run(context.machine.command(&boot, Console::Output)?)?;
@@ -83,6 +85,28 @@ pub fn selftest(context: &Context<'_>) -> Result<Outcome> {
         other => other,
     };
     Ok(judged(&output, &errors, &ending))
+}
+
+/// What a run with `--trace` records: a program's system call with its result, on a hart that polls its thread.
+pub fn trace(context: &Context<'_>) -> Result<Outcome> {
+    let mut machine = context.machine.clone();
+    trace::ask_for(&mut machine);
+    let mut bytes = Vec::new();
+    let session = Session {
+        output: &mut std::io::sink(),
+        errors: &mut std::io::sink(),
+        verbose: false,
+        symbols: None,
+        deadline: Some(context.deadline),
+        trace: Some(&mut bytes),
+        stdin: Stdio::null(),
+    };
+    let ending = boot_errand(context.images, &machine, &Errand::command(&["/bin/hello"]), session)?;
+    let records = trace::in_order(&bytes);
+    let complaint = trace::complaint(&records).or((ending != Ending::Exit(0)).then(|| format!("{ending:?}")));
+    let (passed, failed) = if complaint.is_none() { (1, 0) } else { (0, 1) };
+    let output = complaint.map_or_else(String::new, |text| format!("{text}, in {} records\n", records.len()));
+    Ok(Outcome { passed, failed, output })
 }
 
 /// An initramfs made for Linux boots here and prints what it prints there.
@@ -200,6 +224,7 @@ pub fn boot_plain(
         verbose: false,
         symbols: None,
         deadline: Some(deadline),
+        trace: None,
         stdin: Stdio::null(),
     };
     let ending = session.run(machine.command(&boot, Console::Output)?)?;

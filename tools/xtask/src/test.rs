@@ -65,6 +65,7 @@ impl Context<'_> {
             verbose: true,
             symbols: Some(&self.images.symbols),
             deadline: Some(self.deadline),
+            trace: None,
             stdin: Stdio::null(),
         };
         let ending = boot_errand(self.images, self.machine, errand, session)?;

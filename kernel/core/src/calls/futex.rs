@@ -33,7 +33,7 @@ pub async fn futex(caller: &mut Caller, arguments: [usize; 6]) -> Result<usize> 
                 bits,
                 deadline_ns,
             };
-            match futex::wait(caller, wanted).await {
+            match futex::wait(caller, &wanted).await {
                 Err(Error::Interrupted) => interrupted(caller, deadline_ns),
                 outcome => outcome.map(|()| 0),
             }
@@ -215,7 +215,7 @@ pub async fn continue_wait(caller: &mut Caller, arguments: [usize; 6], deadline_
     let Operation { scope, bits, .. } = Operation::decode(arguments)?;
     let deadline_ns = Some(deadline_ns);
     let wanted = Wait { address: arguments[0], scope, expected: arguments[2] as u32, bits, deadline_ns };
-    match futex::wait(caller, wanted).await {
+    match futex::wait(caller, &wanted).await {
         Err(Error::Interrupted) => interrupted(caller, deadline_ns),
         outcome => outcome.map(|()| 0),
     }

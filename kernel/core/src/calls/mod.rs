@@ -38,7 +38,9 @@ pub mod watching;
 use crate::futex::Wait;
 use crate::signals::Interrupted;
 use crate::thread::{ATTENTION_LEFT, ATTENTION_SIGNAL, Caller};
+use crate::trace;
 use ::process::signal::action::Interruption;
+use abi::trace::Event;
 use alloc::sync::Arc;
 use arch_riscv64::trap::register;
 use base::{Error, Result};
@@ -91,41 +93,76 @@ pub enum Attempt {
     InFull,
 }
 
-/// Serves the system call that the thread has just trapped for.
-#[inline]
-pub async fn serve(caller: &mut Caller) {
+/// Makes the system call that the thread has just trapped for, if that is possible at once; otherwise gives what is left
+/// to do. (A plain function, so that the most frequent calls leave nothing in the thread's future.)
+#[inline(always)]
+pub fn serve_at_once(caller: &mut Caller) -> Option<Attempt> {
     caller.context.registers[register::PC] += 4;
-    let result = loop {
-        match dispatch::attempt(caller) {
-            Attempt::Done(result) => {
-                caller.context.registers[register::A0] = result.unwrap_or_else(Error::to_return_value);
-                return;
-            }
-            Attempt::WaitForWord(wait) => {
-                caller.call.interruption = Interruption::Restartable;
-                break crate::futex::wait(caller, wait).await.map(|()| 0);
-            }
-            Attempt::Replaced => return,
-            Attempt::WaitFor(file, interest) => {
-                caller.call.interruption = Interruption::Restartable;
-                if let Err(error) = file::wait_for(caller, &file, interest).await {
-                    break Err(error);
-                }
-            }
-            Attempt::InFull => {
-                caller.call.interruption = Interruption::Restartable;
-                break dispatch::call(caller).await;
-            }
-        }
-    };
-    if core::mem::take(&mut caller.call.registers_replaced) {
-        return;
+    trace_call(caller, Event::SystemCall);
+    if let Some(value) = dispatch::answer(caller) {
+        finish(caller, value);
+        return None;
     }
-    let value = match result {
-        Ok(value) => value,
-        Err(error) => failed(caller, error),
-    };
+    match dispatch::attempt(caller) {
+        Attempt::Done(result) => {
+            finish(caller, result.unwrap_or_else(Error::to_return_value));
+            None
+        }
+        Attempt::Replaced => None,
+        unfinished => Some(unfinished),
+    }
+}
+
+/// Makes the system call that could not be made at once.
+#[expect(clippy::manual_async_fn, reason = "in an `async fn` the attempt would have two places")]
+#[inline]
+pub fn serve<'a>(caller: &'a mut Caller, mut attempt: Attempt) -> impl Future<Output = ()> + Send + 'a {
+    async move {
+        let result = loop {
+            caller.call.interruption = Interruption::Restartable;
+            match &attempt {
+                Attempt::Done(result) => break *result,
+                Attempt::Replaced => return,
+                Attempt::WaitForWord(wait) => break crate::futex::wait(caller, wait).await.map(|()| 0),
+                Attempt::WaitFor(file, interest) => {
+                    if let Err(error) = file::wait_for(caller, file, *interest).await {
+                        break Err(error);
+                    }
+                }
+                Attempt::InFull => break dispatch::call(caller).await,
+            }
+            attempt = attempt_again(caller);
+        };
+        if core::mem::take(&mut caller.call.registers_replaced) {
+            return;
+        }
+        let value = match result {
+            Ok(value) => value,
+            Err(error) => failed(caller, error),
+        };
+        finish(caller, value);
+    }
+}
+
+/// Tries again a call whose file is ready now. (Apart, so that the way of a call that need not wait is one piece.)
+#[inline(never)]
+fn attempt_again(caller: &mut Caller) -> Attempt {
+    dispatch::attempt(caller)
+}
+
+#[inline(always)]
+fn finish(caller: &mut Caller, value: usize) {
     caller.context.registers[register::A0] = value;
+    trace_call(caller, Event::Return);
+}
+
+/// Records that a call begins or has its result; one that replaces the registers has none.
+#[inline(always)]
+fn trace_call(caller: &Caller, event: Event) {
+    if trace::is_enabled() {
+        let registers = &caller.context.registers;
+        trace::here(event, registers[register::A7] as u32, registers[register::A0]);
+    }
 }
 
 /// What a call that failed returns; one that was interrupted may begin again.
