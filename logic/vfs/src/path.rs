@@ -12,6 +12,7 @@ use crate::name::{NAME_MAX, PATH_MAX};
 use crate::namespace::Context;
 use crate::{Error, Result};
 use alloc::sync::Arc;
+use bitflags::bitflags;
 use core::ops::Range;
 use smallvec::SmallVec;
 
@@ -25,12 +26,33 @@ pub struct At<'a> {
     pub base: &'a Location,
     /// The path, without the NUL.
     pub path: &'a [u8],
+    /// What the walk must not do.
+    pub limits: Limits,
+}
+
+bitflags! {
+    /// What a walk must not do (`openat2`); the bits are those of `RESOLVE_*`.
+    ///
+    /// With [`Limits::BENEATH`] and [`Limits::IN_ROOT`] the context's root is the place where the path starts.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct Limits: u32 {
+        /// Go from one mount to another.
+        const NO_MOUNTS = 1;
+        /// Follow a link that leads to a place instead of a path (`/proc/PID/fd/N`).
+        const NO_PLACES = 2;
+        /// Follow a symbolic link.
+        const NO_LINKS = 4;
+        /// Leave the start: what would is an error.
+        const BENEATH = 8;
+        /// Leave the start: it is the root.
+        const IN_ROOT = 16;
+    }
 }
 
 impl<'a> At<'a> {
     /// `path`, seen from `base` when it is relative.
     pub const fn new(base: &'a Location, path: &'a [u8]) -> Self {
-        Self { base, path }
+        Self { base, path, limits: Limits::empty() }
     }
 }
 
@@ -75,6 +97,7 @@ fn start(context: &Context<'_>, at: At<'_>) -> Result<Location> {
     match at.path.first() {
         None => Err(Error::NotFound),
         Some(_) if at.path.len() >= PATH_MAX => Err(Error::NameTooLong),
+        Some(b'/') if at.limits.contains(Limits::BENEATH) => Err(Error::CrossDevice),
         Some(b'/') => Ok(context.root.clone()),
         Some(_) => Ok(at.base.clone()),
     }
@@ -137,12 +160,16 @@ pub fn walk_now(context: &Context<'_>, at: At<'_>) -> Option<Location> {
 /// As [`Walker::to_last`].
 pub async fn walk(context: &Context<'_>, at: At<'_>, follow: Follow) -> Result<Location> {
     let mut position = start(context, at)?;
-    let (cursor, plain) = walk_cached(context, at.path, &mut position);
+    // A walk with limits takes every step with care.
+    let (cursor, plain) = match at.limits.is_empty() {
+        true => walk_cached(context, at.path, &mut position),
+        false => (0, false),
+    };
     if plain && let Some(child) = cached_end(context, &at.path[cursor..], &position) {
         position.dentry = child;
         return Ok(position.cross_mounts());
     }
-    let mut walker = Walker::resume(context, at.path, cursor, position);
+    let mut walker = Walker::resume(context, at, cursor, position);
     walker.to_end(follow).await?;
     Ok(walker.position)
 }
@@ -164,6 +191,7 @@ pub struct Walker<'a> {
     /// What is left of the texts around the current one; each has components left.
     outer: SmallVec<[(Text<'a>, usize); 1]>,
     links: u32,
+    limits: Limits,
     /// The last component must be a directory: a slash follows it.
     pub wants_directory: bool,
 }
@@ -175,14 +203,17 @@ impl<'a> Walker<'a> {
     /// [`Error::NotFound`] for an empty path, [`Error::NameTooLong`].
     pub fn new(context: &'a Context<'a>, at: At<'a>) -> Result<Self> {
         let mut position = start(context, at)?;
-        let (cursor, _) = walk_cached(context, at.path, &mut position);
-        Ok(Self::resume(context, at.path, cursor, position))
+        let cursor = match at.limits.is_empty() {
+            true => walk_cached(context, at.path, &mut position).0,
+            false => 0,
+        };
+        Ok(Self::resume(context, at, cursor, position))
     }
 
-    /// A walk that has come to `position`, from where `path[cursor..]` goes on.
-    fn resume(context: &'a Context<'a>, path: &'a [u8], cursor: usize, position: Location) -> Self {
-        let (text, outer) = (Text::Given(path), SmallVec::new());
-        Self { context, position, text, cursor, outer, links: 0, wants_directory: false }
+    /// A walk that has come to `position`, from where `at.path[cursor..]` goes on.
+    fn resume(context: &'a Context<'a>, at: At<'a>, cursor: usize, position: Location) -> Self {
+        let (text, outer, limits) = (Text::Given(at.path), SmallVec::new(), at.limits);
+        Self { context, position, text, cursor, outer, links: 0, limits, wants_directory: false }
     }
 
     /// The bytes of the last component, which [`Walker::to_last`] has found.
@@ -210,7 +241,7 @@ impl<'a> Walker<'a> {
             if name[0] == b'.' && matches!(name, b"." | b"..") {
                 let up = name.len() == 2;
                 if up {
-                    self.position = self.position.parent(self.context.root);
+                    self.leave()?;
                 }
                 if last {
                     return Ok(if up { Last::Parent } else { Last::Here });
@@ -225,7 +256,7 @@ impl<'a> Walker<'a> {
                 None => self.position.dentry.child(name).await?,
             };
             match dentry.kind() {
-                FileKind::Directory => self.enter(dentry),
+                FileKind::Directory => self.enter(dentry)?,
                 FileKind::SymbolicLink => self.follow(&dentry).await?,
                 _ => return Err(Error::NotDirectory),
             }
@@ -233,13 +264,37 @@ impl<'a> Walker<'a> {
     }
 
     /// Goes into a child of the current directory, and into what is mounted there.
+    ///
+    /// # Errors
+    /// [`Error::CrossDevice`] where the limits forbid that.
     #[inline]
-    fn enter(&mut self, dentry: Arc<Dentry>) {
+    pub(crate) fn enter(&mut self, dentry: Arc<Dentry>) -> Result<()> {
         let crosses = dentry.is_mount_point();
         self.position.dentry = dentry;
         if crosses {
-            self.position = self.position.clone().cross_mounts();
+            let inner = self.position.clone().cross_mounts();
+            self.check_mount(&inner)?;
+            self.position = inner;
         }
+        Ok(())
+    }
+
+    /// Goes to the directory above.
+    fn leave(&mut self) -> Result<()> {
+        if self.limits.contains(Limits::BENEATH) && self.position.is_same(self.context.root) {
+            return Err(Error::CrossDevice);
+        }
+        let above = self.position.parent(self.context.root);
+        self.check_mount(&above)?;
+        self.position = above;
+        Ok(())
+    }
+
+    /// Checks that the limits let the walk go on at `next`, as far as mounts are concerned.
+    fn check_mount(&self, next: &Location) -> Result<()> {
+        let crosses =
+            self.limits.contains(Limits::NO_MOUNTS) && !Arc::ptr_eq(&self.position.mount, &next.mount);
+        if crosses { Err(Error::CrossDevice) } else { Ok(()) }
     }
 
     /// Takes a symbolic link of the current directory. Then [`Walker::to_last`] goes on.
@@ -251,11 +306,18 @@ impl<'a> Walker<'a> {
         if self.links > LINKS_MAX {
             return Err(Error::TooManySymbolicLinks);
         }
+        if self.limits.contains(Limits::NO_LINKS) {
+            return Err(Error::TooManySymbolicLinks);
+        }
         match link.inode().link_target().await? {
             LinkTarget::Path(target) => {
                 match target.first() {
                     None => return Err(Error::NotFound),
-                    Some(b'/') => self.position = self.context.root.clone(),
+                    Some(b'/') if self.limits.contains(Limits::BENEATH) => return Err(Error::CrossDevice),
+                    Some(b'/') => {
+                        self.check_mount(self.context.root)?;
+                        self.position = self.context.root.clone();
+                    }
                     Some(_) => {}
                 }
                 let rest = (core::mem::replace(&mut self.text, Text::Link(target)), self.cursor);
@@ -265,6 +327,13 @@ impl<'a> Walker<'a> {
                 }
             }
             LinkTarget::Location(location) => {
+                if self.limits.contains(Limits::NO_PLACES) {
+                    return Err(Error::TooManySymbolicLinks);
+                }
+                if self.limits.intersects(Limits::BENEATH | Limits::IN_ROOT) {
+                    return Err(Error::CrossDevice);
+                }
+                self.check_mount(&location)?;
                 self.position = location;
                 // What is left goes on from there, like behind a name; nothing left means: there.
                 if self.cursor >= self.text.bytes().len() {
@@ -335,7 +404,7 @@ impl<'a> Walker<'a> {
                 self.follow(&dentry).await?;
                 continue;
             }
-            self.enter(dentry);
+            self.enter(dentry)?;
             break;
         }
         if self.wants_directory && self.position.kind() != FileKind::Directory {

@@ -16,7 +16,7 @@ use vfs::inode::RenameMode;
 use vfs::metadata::{DeviceNumber, PERMISSION_BITS};
 use vfs::name::PATH_MAX;
 use vfs::namespace::{self, Empty};
-use vfs::path::Follow;
+use vfs::path::{Follow, Limits};
 use vfs::{At, Capabilities, Context, FileKind, Location, OpenFlags};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -219,12 +219,17 @@ pub async fn openat2(
     if flags.contains(OpenFlags::PATH) && !with_path.contains(flags) {
         return Err(Error::InvalidArgument);
     }
-    // What limits the walk is not implemented; see docs/status.md.
-    if how.resolve != 0 {
+    let resolve = u32::try_from(how.resolve).map_err(|_| Error::InvalidArgument)?;
+    let limits = Limits::from_bits(resolve & !linux::RESOLVE_CACHED).ok_or(Error::InvalidArgument)?;
+    if limits.contains(Limits::BENEATH | Limits::IN_ROOT) {
         return Err(Error::InvalidArgument);
     }
+    // Nothing here has to be fetched from elsewhere, so that all is as good as cached but for what is to be made.
+    if resolve & linux::RESOLVE_CACHED != 0 && flags.intersects(makes | OpenFlags::TRUNCATE) {
+        return Err(Error::WouldBlock);
+    }
     let path = path(caller, name).await?;
-    open(caller, directory, &path, flags, how.mode as u16).await
+    open_within(caller, directory, &path, flags, how.mode as u16, limits).await
 }
 
 async fn read_open_how(caller: &Caller, address: usize, size: usize) -> Result<OpenHow> {
@@ -249,12 +254,29 @@ async fn open(
     flags: OpenFlags,
     permissions: u16,
 ) -> Result<usize> {
+    open_within(caller, directory, path, flags, permissions, Limits::empty()).await
+}
+
+async fn open_within(
+    caller: &Caller,
+    directory: usize,
+    path: &[u8],
+    flags: OpenFlags,
+    permissions: u16,
+    limits: Limits,
+) -> Result<usize> {
     let limit = limit(caller);
     caller.files.check_room(limit)?;
     let names = Names::of(caller);
-    let base = names.base(caller, directory, path)?;
-    let context = names.context();
-    let opening = namespace::open(&context, At::new(&base, path), flags | OpenFlags::LARGE_FILE, permissions);
+    let scoped = limits.intersects(Limits::BENEATH | Limits::IN_ROOT);
+    // Within its start a walk stays there even if the path is absolute.
+    let base = names.base(caller, directory, if scoped { b"" } else { path })?;
+    let mut context = names.context();
+    if scoped {
+        context.root = &base;
+    }
+    let at = At { limits, ..At::new(&base, path) };
+    let opening = namespace::open(&context, at, flags | OpenFlags::LARGE_FILE, permissions);
     // The other side of a FIFO may never come.
     let file = caller.interruptible(opening).await??;
     let file = terminal_device::opened(caller, file, flags)?;

@@ -123,8 +123,8 @@ async fn open_or_create(
             walker.follow(&dentry).await?;
             continue;
         }
-        let location = Location { mount: walker.position.mount, dentry }.cross_mounts();
-        return finish_existing(context, location, flags).await;
+        walker.enter(dentry)?;
+        return finish_existing(context, walker.position, flags).await;
     }
 }
 

@@ -4,6 +4,7 @@ mod extended_attributes;
 mod faults;
 mod futexes;
 mod interruptions;
+mod limited_walks;
 mod memory_files;
 mod process_files;
 mod pseudo_terminals;
@@ -34,5 +35,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "splicing", tests: splicing::TESTS },
     Subject { name: "memory-files", tests: memory_files::TESTS },
     Subject { name: "extended-attributes", tests: extended_attributes::TESTS },
+    Subject { name: "limited-walks", tests: limited_walks::TESTS },
     Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];
