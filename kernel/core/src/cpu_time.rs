@@ -93,11 +93,16 @@ impl CpuTime {
         self.sample_ns.store(begin_ns, Ordering::Relaxed);
     }
 
+    #[inline]
     fn end_trap(&self, end_ns: u64) {
         let sample = self.sample.load(Ordering::Relaxed);
-        if sample == 0 {
-            return;
+        if sample != 0 {
+            self.charge_sample(sample, end_ns);
         }
+    }
+
+    #[cold]
+    fn charge_sample(&self, sample: u64, end_ns: u64) {
         self.sample.store(0, Ordering::Relaxed);
         let took_ns = end_ns - self.sample_ns.load(Ordering::Relaxed);
         self.sample_ns.store(end_ns, Ordering::Relaxed);
@@ -154,7 +159,12 @@ impl TrapSampler {
     #[inline]
     pub fn end(&self, time: &CpuTime) {
         if self.left == self.gap {
-            time.end_trap(now_ns());
+            Self::timed_one_ends(time);
         }
+    }
+
+    #[cold]
+    fn timed_one_ends(time: &CpuTime) {
+        time.end_trap(now_ns());
     }
 }

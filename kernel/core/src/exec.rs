@@ -461,6 +461,7 @@ pub async fn replace_program(caller: &mut Caller, replacement: Replacement<'_>) 
         process.death_signal.store(0, Ordering::Relaxed);
     }
     process.set_trait(process::traits::DUMPABLE, !loaded.secure);
+    process.set_trait(process::traits::BARRIERS, false);
     process.exit_signal.store(::process::signal::Signal::CHLD.number().into(), Ordering::Relaxed);
     TABLE.lock().identifiers.note_exec(process.id);
     crate::calls::enter_program(caller, loaded);

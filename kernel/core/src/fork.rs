@@ -6,8 +6,8 @@
 
 use crate::calls::process_files;
 use crate::process::{FreshId, Identity, Inheritance, Process, TABLE, Table, traits};
-use crate::signals;
 use crate::thread::{Caller, Thread, ThreadSignals};
+use crate::{cpu_limit, signals};
 use ::process::credentials::Capability;
 use ::process::limits::Resource;
 use ::process::signal::action::Interruption;
@@ -157,6 +157,11 @@ pub async fn clone(caller: &mut Caller, request: &Request) -> Result<u32> {
         return Err(error);
     }
     let id = id.keep();
+    if !request.flags.contains(Flags::THREAD)
+        && process.limits.lock().soft(Resource::CpuTime) != ::process::limits::INFINITY
+    {
+        cpu_limit::watch(&process);
+    }
     let vforked = request.flags.contains(Flags::VFORK);
     if vforked {
         process.state.lock().vforked = true;
@@ -257,7 +262,7 @@ fn new_process(
     process.signal_return.store(creator.signal_return.load(Ordering::Relaxed), Ordering::Relaxed);
     process.creator.store(caller.thread.id(), Ordering::Relaxed);
     process.personality.store(creator.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    let kept = creator.traits.load(Ordering::Relaxed) & !(traits::SUBREAPER | traits::EXPEDITED_BARRIERS);
+    let kept = creator.traits.load(Ordering::Relaxed) & !traits::SUBREAPER;
     let adjustment = creator.memory_score_adjustment.load(Ordering::Relaxed);
     process.memory_score_adjustment.store(adjustment, Ordering::Relaxed);
     process.traits.store(kept, Ordering::Relaxed);
@@ -288,8 +293,8 @@ fn new_thread(caller: &Caller, process: &Arc<Process>, id: u32, request: &Reques
     let name = *caller.thread.name.lock();
     let thread = Thread::new(id, process.clone(), signals, name);
     thread.set_isolated(caller.thread.is_isolated());
-    thread.nice.store(caller.thread.nice.load(Ordering::Relaxed), Ordering::Relaxed);
-    let (policy, priority) = caller.thread.policy();
+    let (nice, policy, priority) = caller.thread.scheduling_of_children();
+    thread.nice.store(nice, Ordering::Relaxed);
     thread.set_policy(policy, priority);
     if request.flags.contains(Flags::CLEAR_CHILD_TID) {
         thread.clear_child_tid.store(request.child_tid, Ordering::Relaxed);

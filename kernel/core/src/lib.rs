@@ -12,6 +12,7 @@ pub mod clock;
 pub mod command_line;
 pub mod console;
 pub mod console_terminal;
+pub mod cpu_limit;
 pub mod cpu_time;
 pub mod devices;
 pub mod dma;

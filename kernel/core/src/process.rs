@@ -5,6 +5,7 @@
 //! first. A parent's `state` comes before everything of its children; then a process's own `signals` and `state` and a
 //! thread's `signals`, in that order. All are spin locks; nobody waits with one of them.
 
+use crate::cpu_limit::CpuLimit;
 use crate::exec::Execution;
 use crate::interval_timer::IntervalTimers;
 use crate::posix_timer::PosixTimers;
@@ -94,6 +95,8 @@ pub struct Process {
     pub personality: AtomicU32,
     /// What `setitimer` arms.
     pub interval_timers: IntervalTimers,
+    /// What watches over its limit of CPU time.
+    pub cpu_limit: CpuLimit,
     /// What `timer_create` made.
     pub posix_timers: PosixTimers,
     /// How much sooner (or, negative, later) than its memory says it is ended when memory runs out: thousandths of all
@@ -113,6 +116,12 @@ pub mod traits {
     pub const SUBREAPER: u32 = 4;
     /// It may ask for expedited memory barriers (`membarrier`).
     pub const EXPEDITED_BARRIERS: u32 = 8;
+    /// It wants to be reached by the memory barriers of others.
+    pub const GLOBAL_BARRIERS: u32 = 16;
+    /// It may ask for expedited barriers after which other threads see new instructions.
+    pub const INSTRUCTION_BARRIERS: u32 = 32;
+    /// What it announced of barriers, which is about its memory.
+    pub const BARRIERS: u32 = EXPEDITED_BARRIERS | GLOBAL_BARRIERS | INSTRUCTION_BARRIERS;
 }
 
 /// What changes in a process's life.
@@ -247,6 +256,7 @@ impl Process {
             traits: AtomicU32::new(traits::DUMPABLE),
             personality: AtomicU32::new(0),
             interval_timers: IntervalTimers::new(),
+            cpu_limit: CpuLimit::new(),
             posix_timers: PosixTimers::new(),
             memory_score_adjustment: AtomicI32::new(0),
             last_name: SpinLock::new([0; 16]),
@@ -423,6 +433,7 @@ async fn end_process(process: &Arc<Process>) {
     };
     process.interval_timers.disarm();
     process.posix_timers.clear();
+    process.cpu_limit.end();
     // Closing files may wake others and send messages; nothing of that under a lock.
     drop((files, executable, execution));
     translation::leave_space();

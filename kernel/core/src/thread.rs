@@ -39,6 +39,11 @@ pub const ATTENTION_EXIT: u32 = 2;
 /// In `attention`: the thread has let go of what it held, and is to be waited for no more.
 pub const ATTENTION_LEFT: u32 = 4;
 
+/// In `Thread::policy`: children do not inherit what is privileged.
+const RESET_ON_FORK: u32 = 1 << 31;
+/// In the upper half of `Thread::policy`: the policy.
+const POLICY_MASK: u32 = 0xff;
+
 /// What others may ask a thread or tell it.
 pub struct Thread {
     /// The thread's id; see [`Thread::id`].
@@ -157,12 +162,38 @@ impl Thread {
     /// The scheduling policy and its parameter.
     pub fn policy(&self) -> (u32, i32) {
         let word = self.policy.load(Ordering::Relaxed);
-        (word >> 16, (word & 0xffff) as i32)
+        (word >> 16 & POLICY_MASK, (word & 0xffff) as i32)
+    }
+
+    /// Whether its children do not inherit privileged scheduling (`SCHED_RESET_ON_FORK`).
+    pub fn resets_on_fork(&self) -> bool {
+        self.policy.load(Ordering::Relaxed) & RESET_ON_FORK != 0
+    }
+
+    /// Says whether its children inherit privileged scheduling.
+    pub fn set_reset_on_fork(&self, resets: bool) {
+        if resets {
+            self.policy.fetch_or(RESET_ON_FORK, Ordering::Relaxed);
+        } else {
+            self.policy.fetch_and(!RESET_ON_FORK, Ordering::Relaxed);
+        }
+    }
+
+    /// Niceness, policy and parameter that its children begin with.
+    pub fn scheduling_of_children(&self) -> (i32, u32, i32) {
+        use abi::linux::general::{SCHED_FIFO, SCHED_NORMAL, SCHED_RR};
+        let nice = self.nice.load(Ordering::Relaxed);
+        match self.policy() {
+            (SCHED_FIFO | SCHED_RR, _) if self.resets_on_fork() => (nice.max(0), SCHED_NORMAL, 0),
+            (policy, parameter) if self.resets_on_fork() => (nice.max(0), policy, parameter),
+            (policy, parameter) => (nice, policy, parameter),
+        }
     }
 
     /// Sets policy and parameter; the priority follows when it is applied to the coroutine.
     pub fn set_policy(&self, policy: u32, parameter: i32) {
-        self.policy.store(policy << 16 | parameter as u32, Ordering::Relaxed);
+        let reset = self.policy.load(Ordering::Relaxed) & RESET_ON_FORK;
+        self.policy.store(reset | policy << 16 | parameter as u32, Ordering::Relaxed);
     }
 
     /// Nanoseconds in user mode and in the kernel until now.

@@ -200,6 +200,12 @@ impl Limits {
         self.limits[resource as usize] = new;
         Ok(())
     }
+
+    /// Raises the soft limit of CPU time, which was told of, to `seconds`, but not above the hard one.
+    pub fn raise_cpu_time(&mut self, seconds: u64) {
+        let limit = &mut self.limits[Resource::CpuTime as usize];
+        limit.soft = limit.soft.max(seconds).min(limit.hard);
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::attributes::Subject;
 use super::process_files::Direction;
 use super::{
     Attempt, attributes, copying, descriptors, events, execution, file, futex, identity, locking, memory,
-    messages, mounts, names, poll, process_files, resources, signal, socket, socket_options, splicing,
-    status, system, time, timers, unimplemented,
+    messages, mounts, names, poll, process_files, resources, scheduling, signal, socket, socket_options,
+    splicing, status, system, time, timers, unimplemented,
 };
 use crate::thread::Caller;
 use abi::linux::general as number;
@@ -152,15 +152,17 @@ system_calls! {
     number::__NR_sched_yield => resources::sched_yield(caller).await,
     number::__NR_sched_getaffinity => Box::pin(resources::sched_getaffinity(caller, a, b, c)).await,
     number::__NR_sched_setaffinity => Box::pin(resources::sched_setaffinity(caller, a, b, c)).await,
-    number::__NR_sched_get_priority_max => resources::sched_get_priority_max(caller, a).await,
-    number::__NR_sched_get_priority_min => resources::sched_get_priority_min(caller, a).await,
-    number::__NR_sched_getscheduler => resources::sched_getscheduler(caller, a).await,
-    number::__NR_sched_getparam => Box::pin(resources::sched_getparam(caller, a, b)).await,
-    number::__NR_sched_setscheduler => Box::pin(resources::sched_setscheduler(caller, a, b, c)).await,
-    number::__NR_sched_setparam => Box::pin(resources::sched_setparam(caller, a, b)).await,
-    number::__NR_sched_rr_get_interval => Box::pin(resources::sched_rr_get_interval(caller, a, b)).await,
+    number::__NR_sched_get_priority_max => scheduling::sched_get_priority_max(caller, a).await,
+    number::__NR_sched_get_priority_min => scheduling::sched_get_priority_min(caller, a).await,
+    number::__NR_sched_getscheduler => scheduling::sched_getscheduler(caller, a).await,
+    number::__NR_sched_getparam => Box::pin(scheduling::sched_getparam(caller, a, b)).await,
+    number::__NR_sched_setscheduler => Box::pin(scheduling::sched_setscheduler(caller, a, b, c)).await,
+    number::__NR_sched_setparam => Box::pin(scheduling::sched_setparam(caller, a, b)).await,
+    number::__NR_sched_rr_get_interval => Box::pin(scheduling::sched_rr_get_interval(caller, a, b)).await,
+    number::__NR_sched_setattr => Box::pin(scheduling::sched_setattr(caller, a, b, c)).await,
+    number::__NR_sched_getattr => Box::pin(scheduling::sched_getattr(caller, [a, b, c, d])).await,
     number::__NR_getcpu => Box::pin(resources::getcpu(caller, a, b)).await,
-    number::__NR_membarrier => resources::membarrier(caller, a, b).await,
+    number::__NR_membarrier => scheduling::membarrier(caller, a, b).await,
     number::__NR_set_robust_list => resources::set_robust_list(caller, a, b).await,
     number::__NR_get_robust_list => Box::pin(resources::get_robust_list(caller, a, b, c)).await,
     number::__NR_read => Box::pin(file::read(caller, a, b, c)).await,

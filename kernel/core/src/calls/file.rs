@@ -365,6 +365,13 @@ pub async fn read_areas(
         let first = areas.current();
         return Box::pin(terminal_device::read(caller, file, first.address, first.length)).await;
     }
+    if !file.is_seekable() && socket::has_messages(file) {
+        // What a message does not find room for is lost: all of the memory must be there before.
+        let first = areas.current();
+        drop(
+            Box::pin(caller.space.pin(VirtualAddress::new(first.address), first.length, Access::Write)).await,
+        );
+    }
     let mut done = 0;
     loop {
         let outcome = match areas.pin(&caller.space, Access::Write).await {
@@ -461,7 +468,7 @@ pub async fn write_areas(
                 Some(outcome) => outcome,
                 None => Box::pin(write_pinned(file, pinned, position, usize::MAX)).await,
             },
-            Ok(pinned) => write_within(caller, file, pinned, position, limit).await,
+            Ok(pinned) => write_within(file, pinned, position, limit).await,
             Err(error) => Err(error),
         };
         match outcome {
@@ -481,6 +488,10 @@ pub async fn write_areas(
             Err(error) => {
                 if socket::raises_broken_pipe(file) {
                     raise_broken_pipe(caller, error);
+                }
+                // A write that got as far as the limit has done what it could.
+                if error == Error::FileTooLarge && limit != INFINITY && done == 0 {
+                    raise(caller, Signal::XFSZ);
                 }
                 return if done > 0 { Ok(done) } else { Err(error) };
             }
@@ -568,7 +579,6 @@ pub fn check_size(caller: &Caller, size: u64) -> Result<()> {
 /// As [`write_pinned`], but nothing beyond `limit`.
 #[cold]
 fn write_within<'a>(
-    caller: &'a Caller,
     file: &'a OpenFile,
     pinned: PinnedAreas,
     position: Position,
@@ -581,7 +591,6 @@ fn write_within<'a>(
             Position::At(offset) => offset,
         };
         if start >= limit && !pinned.is_empty() {
-            raise(caller, Signal::XFSZ);
             return Err(Error::FileTooLarge);
         }
         let most = usize::try_from(limit.saturating_sub(start)).unwrap_or(usize::MAX);

@@ -24,6 +24,7 @@ pub mod ownership;
 pub mod poll;
 pub mod process_files;
 pub mod resources;
+pub mod scheduling;
 pub mod signal;
 pub mod socket;
 pub mod socket_options;

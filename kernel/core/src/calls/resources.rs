@@ -2,7 +2,7 @@
 
 use crate::process::{self, Process, TABLE};
 use crate::thread::{Caller, Thread};
-use crate::{exec, executor, futex_inheritance, hart, translation};
+use crate::{cpu_limit, exec, executor, futex_inheritance, hart};
 use ::process::credentials::Capability;
 use ::process::limits::{Limit, Raising, Resource};
 use ::process::stack::CLOCK_TICKS;
@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use base::address::VirtualAddress;
 use base::hal::now_ns;
-use base::sync::atomic::{Ordering, fence};
+use base::sync::atomic::Ordering;
 use base::{Error, Result};
 
 /// The most descriptors that a process may be allowed (`fs.nr_open`).
@@ -30,7 +30,10 @@ fn process_named(caller: &Caller, id: usize) -> Result<Arc<Process>> {
 }
 
 /// The thread with this id, or the caller for 0.
-fn thread_named(caller: &Caller, id: usize) -> Result<Arc<Thread>> {
+///
+/// # Errors
+/// `NoSuchProcess`
+pub fn thread_named(caller: &Caller, id: usize) -> Result<Arc<Thread>> {
     match id as u32 as i32 {
         0 => Ok(caller.thread.clone()),
         id if id < 0 => Err(Error::NoSuchProcess),
@@ -66,7 +69,7 @@ pub async fn prlimit64(caller: &Caller, arguments: [usize; 4]) -> Result<usize> 
 /// Sets a limit, if there is one to set; returns the former one.
 async fn change_limit(
     caller: &Caller,
-    target: &Process,
+    target: &Arc<Process>,
     resource: usize,
     limit: Option<Limit>,
 ) -> Result<Limit> {
@@ -82,6 +85,9 @@ async fn change_limit(
         limits.set(resource, limit, raising, OPEN_FILES_MAX)?;
         (former, limits.clone())
     };
+    if resource == Resource::CpuTime {
+        cpu_limit::watch(target);
+    }
     if let Some(space) = target.space() {
         space.set_limits(exec::memory_limits(&limits)).await;
     }
@@ -180,7 +186,11 @@ pub async fn setpriority(caller: &Caller, kind: usize, id: usize, nice: usize) -
     outcome
 }
 
-fn may_be_nice(caller: &Caller, thread: &Thread, nice: i32) -> Result<()> {
+/// Checks that the caller may make a thread so nice; `i32::MAX` asks whether it may schedule it at all.
+///
+/// # Errors
+/// `NotPermitted`, `AccessDenied`.
+pub fn may_be_nice(caller: &Caller, thread: &Thread, nice: i32) -> Result<()> {
     let (own, other) = (caller.process().identity(), thread.process.identity());
     let acting = own.credentials.user.effective;
     let privileged = own.credentials.has(Capability::Nice);
@@ -195,7 +205,7 @@ fn may_be_nice(caller: &Caller, thread: &Thread, nice: i32) -> Result<()> {
 }
 
 /// What a thread inherits counts with its own priority.
-fn apply_priority(thread: &Arc<Thread>) {
+pub fn apply_priority(thread: &Arc<Thread>) {
     futex_inheritance::apply_priority(thread);
 }
 
@@ -243,88 +253,6 @@ pub async fn sched_setaffinity(caller: &Caller, id: usize, length: usize, addres
     Ok(0)
 }
 
-/// What a scheduling policy's parameter may be.
-fn policy_range(policy: usize) -> Result<core::ops::RangeInclusive<i32>> {
-    match policy as u32 {
-        number::SCHED_FIFO | number::SCHED_RR => Ok(1..=99),
-        number::SCHED_NORMAL | number::SCHED_BATCH | number::SCHED_IDLE | number::SCHED_DEADLINE => Ok(0..=0),
-        _ => Err(Error::InvalidArgument),
-    }
-}
-
-/// `sched_get_priority_max`
-pub async fn sched_get_priority_max(_caller: &Caller, policy: usize) -> Result<usize> {
-    policy_range(policy).map(|range| *range.end() as usize)
-}
-
-/// `sched_get_priority_min`
-pub async fn sched_get_priority_min(_caller: &Caller, policy: usize) -> Result<usize> {
-    policy_range(policy).map(|range| *range.start() as usize)
-}
-
-/// A thread as the calls about scheduling name it, where negative numbers are invalid.
-fn scheduled_thread(caller: &Caller, id: usize) -> Result<Arc<Thread>> {
-    if (id as u32 as i32) < 0 { Err(Error::InvalidArgument) } else { thread_named(caller, id) }
-}
-
-/// `sched_getscheduler`
-pub async fn sched_getscheduler(caller: &Caller, id: usize) -> Result<usize> {
-    Ok(scheduled_thread(caller, id)?.policy().0 as usize)
-}
-
-/// `sched_getparam`
-pub async fn sched_getparam(caller: &Caller, id: usize, address: usize) -> Result<usize> {
-    if address == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    let priority = scheduled_thread(caller, id)?.policy().1;
-    caller.space.write_object(VirtualAddress::new(address), &priority).await.map(|()| 0)
-}
-
-/// `sched_setscheduler`
-pub async fn sched_setscheduler(caller: &Caller, id: usize, policy: usize, address: usize) -> Result<usize> {
-    if address == 0 || (policy as u32 as i32) < 0 {
-        return Err(Error::InvalidArgument);
-    }
-    set_policy(caller, id, Some(policy), address).await
-}
-
-/// `sched_setparam`
-pub async fn sched_setparam(caller: &Caller, id: usize, address: usize) -> Result<usize> {
-    if address == 0 {
-        return Err(Error::InvalidArgument);
-    }
-    set_policy(caller, id, None, address).await
-}
-
-async fn set_policy(caller: &Caller, id: usize, policy: Option<usize>, address: usize) -> Result<usize> {
-    /// In a policy: children do not inherit it. Not here.
-    const RESET_ON_FORK: usize = 0x4000_0000;
-    let priority = caller.space.read_object::<i32>(VirtualAddress::new(address)).await?;
-    let thread = scheduled_thread(caller, id)?;
-    let policy = policy.unwrap_or(thread.policy().0 as usize);
-    if policy & RESET_ON_FORK != 0
-        || policy as u32 == number::SCHED_DEADLINE
-        || !policy_range(policy)?.contains(&priority)
-    {
-        return Err(Error::InvalidArgument);
-    }
-    may_be_nice(caller, &thread, i32::MAX)?;
-    let allowed = thread.process.limits.lock().soft(Resource::RealTimePriority);
-    if priority as u64 > allowed && !caller.process().identity().credentials.has(Capability::Nice) {
-        return Err(Error::NotPermitted);
-    }
-    thread.set_policy(policy as u32, priority);
-    apply_priority(&thread);
-    Ok(0)
-}
-
-/// `sched_rr_get_interval`
-pub async fn sched_rr_get_interval(caller: &Caller, id: usize, address: usize) -> Result<usize> {
-    scheduled_thread(caller, id)?;
-    caller.space.write_object(VirtualAddress::new(address), &[0, executor::TIME_SLICE_NS]).await.map(|()| 0)
-}
-
 /// `getcpu`: there is one node.
 pub async fn getcpu(caller: &Caller, cpu: usize, node: usize) -> Result<usize> {
     let index = hart::with(|hart| hart.index()) as u32;
@@ -332,34 +260,6 @@ pub async fn getcpu(caller: &Caller, cpu: usize, node: usize) -> Result<usize> {
         caller.space.write_object(VirtualAddress::new(address), &value).await?;
     }
     Ok(0)
-}
-
-/// `membarrier`
-pub async fn membarrier(caller: &Caller, command: usize, flags: usize) -> Result<usize> {
-    const QUERY: u32 = 0;
-    const GLOBAL: u32 = 1;
-    const PRIVATE_EXPEDITED: u32 = 1 << 3;
-    const REGISTER_PRIVATE_EXPEDITED: u32 = 1 << 4;
-    if flags as u32 != 0 {
-        return Err(Error::InvalidArgument);
-    }
-    let process = caller.process();
-    match command as u32 {
-        QUERY => Ok((GLOBAL | PRIVATE_EXPEDITED | REGISTER_PRIVATE_EXPEDITED) as usize),
-        REGISTER_PRIVATE_EXPEDITED => {
-            process.set_trait(process::traits::EXPEDITED_BARRIERS, true);
-            Ok(0)
-        }
-        PRIVATE_EXPEDITED if !process.has(process::traits::EXPEDITED_BARRIERS) => Err(Error::NotPermitted),
-        GLOBAL | PRIVATE_EXPEDITED => {
-            // Every other hart takes an interrupt and fences before this goes on.
-            fence(Ordering::SeqCst);
-            translation::fence_harts();
-            fence(Ordering::SeqCst);
-            Ok(0)
-        }
-        _ => Err(Error::InvalidArgument),
-    }
 }
 
 /// `set_robust_list`

@@ -52,6 +52,12 @@ pub fn of(file: &OpenFile) -> Option<&Socket> {
     file.file().downcast_ref::<Socket>()
 }
 
+/// Whether a file gives whole messages: a socket that is no stream.
+#[inline]
+pub fn has_messages(file: &OpenFile) -> bool {
+    of(file).is_some_and(|socket| socket.endpoint().kind() != Kind::Stream)
+}
+
 /// Whether writing to a file that nobody reads raises `SIGPIPE`: of sockets only a stream does.
 #[cold]
 pub fn raises_broken_pipe(file: &OpenFile) -> bool {

@@ -1,14 +1,17 @@
 //! The table of subjects, in the order in which they run. A subject is a file here; a test is a row of its table.
 
+mod children;
 mod extended_attributes;
 mod faults;
 mod futexes;
 mod interruptions;
 mod limited_walks;
+mod limits;
 mod memory_files;
 mod process_files;
 mod pseudo_terminals;
 mod readiness_signals;
+mod scheduling;
 mod signal_actions;
 mod signal_files;
 pub mod signal_queues;
@@ -16,6 +19,7 @@ mod splicing;
 mod timers;
 mod unix_messages;
 mod unix_sockets;
+mod waiting;
 
 use crate::runner::Subject;
 
@@ -27,6 +31,10 @@ pub const ALL: &[Subject] = &[
     Subject { name: "faults", tests: faults::TESTS },
     Subject { name: "interruptions", tests: interruptions::TESTS },
     Subject { name: "futexes", tests: futexes::TESTS },
+    Subject { name: "scheduling", tests: scheduling::TESTS },
+    Subject { name: "limits", tests: limits::TESTS },
+    Subject { name: "children", tests: children::TESTS },
+    Subject { name: "waiting", tests: waiting::TESTS },
     Subject { name: "readiness-signals", tests: readiness_signals::TESTS },
     Subject { name: "process-files", tests: process_files::TESTS },
     Subject { name: "timers", tests: timers::TESTS },
