@@ -63,7 +63,6 @@ impl CpuTime {
     /// The thread's coroutine begins to be polled.
     #[inline]
     pub fn begin(&self) {
-        hart::with(|hart| hart.local.set_aside_ns.set(0));
         self.polled_since_ns.store(now_ns(), Ordering::Relaxed);
     }
 

@@ -14,6 +14,11 @@
 //! goes on as the loop of the hart where it is now. A user thread that is preempted in user mode needs none of this: the trap
 //! has already brought it back to its coroutine, which yields.
 //!
+//! # Slices
+//! Equals take turns. A slice begins when an equal of the running coroutine becomes ready. Where coroutines wake each other and
+//! wait at once, that happens all the time and no slice ever ends: so the timer of an earlier slice is left alone, and a
+//! slice that begins while it is set is measured only from its interrupt on. A slice thus lasts up to twice its length.
+//!
 //! # When is something preempted
 //! A wake-up puts the coroutine into a queue under its lock, then compares with what runs on that hart: if the new one is
 //! above, the hart is interrupted, also when it is the hart of the waker, so that the answer is always the same
@@ -194,6 +199,10 @@ fn interrupt_hart(target: &'static Hart, here: usize) {
 /// something more important has what was left of it, so that frequent interruptions do not make it last for ever.
 fn begin_slice(target: &'static Hart, here: usize) {
     if target.index() == here {
+        if target.local.slice_timer_set.get() {
+            // The timer interrupts within a slice's time: the slice begins then, and nobody reads a clock now.
+            return;
+        }
         let running = target.running().map_or(0, |running| usize::from(running.number()));
         let slice = &target.local.slices[running];
         let continued = slice.get().task.is_some() && slice.get().task == target.local.current.get();
@@ -210,8 +219,12 @@ fn begin_slice(target: &'static Hart, here: usize) {
 pub fn run() -> ! {
     loop {
         arch::hart::interrupts_enable();
-        crate::translation::release_unneeded();
-        match next() {
+        // No coroutine is polled here, so that no interrupt moves what follows to another hart.
+        let hart = hart::current();
+        if hart.local.has_unneeded_space.get() {
+            crate::translation::release_unneeded();
+        }
+        match next(hart) {
             Some(runnable) => run_one(runnable),
             None => idle(),
         }
@@ -219,14 +232,13 @@ pub fn run() -> ! {
 }
 
 /// The best coroutine for this hart: from its own queue, or from another's.
-fn next() -> Option<Runnable> {
-    hart::with(|hart| {
-        let mut ready = hart.ready.lock();
-        let taken = ready.pop_best();
-        hart.publish_ready(&ready);
-        drop(ready);
-        taken.map(taken_off).or_else(|| steal(hart))
-    })
+#[inline]
+fn next(hart: &'static Hart) -> Option<Runnable> {
+    let mut ready = hart.ready.lock();
+    let taken = ready.pop_best();
+    hart.publish_ready(&ready);
+    drop(ready);
+    taken.map(taken_off).or_else(|| steal(hart))
 }
 
 /// The right to run a coroutine that was just taken off a queue.
@@ -283,6 +295,7 @@ fn enter(task: TaskPointer) {
         hart.set_running(Some(priority));
         hart.reschedule.store(false, Ordering::Relaxed);
         hart.counters.polls.fetch_add(1, Ordering::Relaxed);
+        hart.local.set_aside_ns.set(0);
         let needed = time_slice_needed(priority, hart.best_ready());
         hart.slice_armed.store(needed, Ordering::Relaxed);
         if needed {

@@ -68,6 +68,8 @@ pub struct Local {
     pub space: Cell<usize>,
     /// The address space that translates here, kept alive for as long.
     pub active_space: Cell<Option<Arc<AddressSpace>>>,
+    /// The timer is set to interrupt at the end of a slice, whosoever it was, or before, and has not yet.
+    pub slice_timer_set: Cell<bool>,
     /// Whether there is one in `unneeded_space`.
     pub has_unneeded_space: Cell<bool>,
     /// An address space whose last reference was this hart's, to be freed where interrupts may come.
@@ -152,6 +154,7 @@ impl Hart {
                 armed_ns: Cell::new(u64::MAX),
                 space: Cell::new(0),
                 active_space: Cell::new(None),
+                slice_timer_set: Cell::new(false),
                 has_unneeded_space: Cell::new(false),
                 unneeded_space: Cell::new(None),
                 set_aside_ns: Cell::new(0),

@@ -131,6 +131,8 @@ pub async fn sleep_until_realtime_or_set(deadline_ns: i64) {
 pub fn arm_for_slice(hart: &Hart) {
     if hart.local.armed_ns.get() > hart.local.slice_end_ns.get() {
         arm(hart);
+    } else {
+        hart.local.slice_timer_set.set(true);
     }
 }
 
@@ -141,6 +143,7 @@ pub fn arm(hart: &Hart) {
     // A slice that has ended is judged on the way out of its interrupt, and asks for nothing more.
     let sliced = hart.slice_armed.load(Ordering::Relaxed) && slice_end > now_ns();
     let deadline = if sliced { timers.min(slice_end) } else { timers };
+    hart.local.slice_timer_set.set(sliced);
     if deadline == hart.local.armed_ns.get() {
         return;
     }
@@ -165,6 +168,7 @@ pub fn on_interrupt(hart: &'static Hart) {
     }
     // The deadline that interrupted has passed: the timer must be set or switched off, whatever comes next.
     hart.local.armed_ns.set(0);
+    hart.local.slice_timer_set.set(false);
     arm(hart);
 }
 

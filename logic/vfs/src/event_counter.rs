@@ -113,6 +113,10 @@ impl File for EventCounter {
         Operation::Ready(self.write_now(source))
     }
 
+    fn is_exhausted(&self, room: usize) -> bool {
+        room >= SIZE && *self.value.lock() == 0
+    }
+
     fn readiness(&self) -> Readiness {
         let value = *self.value.lock();
         let mut readiness = Readiness::empty();

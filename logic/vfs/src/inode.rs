@@ -195,6 +195,13 @@ pub trait File: Any + Send + Sync {
         Operation::Ready(Err(Error::NotTerminal))
     }
 
+    /// Whether a read of up to `room` bytes would find [`Error::WouldBlock`] now, where that is quicker to tell than by
+    /// trying: who must make ready for a read asks first. `false` says nothing.
+    fn is_exhausted(&self, room: usize) -> bool {
+        let _ = room;
+        false
+    }
+
     /// Whether it matters who reads or writes: a terminal stops those that are not in its foreground.
     fn concerns_caller(&self) -> bool {
         false

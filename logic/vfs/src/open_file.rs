@@ -230,6 +230,12 @@ impl OpenFile {
         self.traits.concerns_caller
     }
 
+    /// Whether it is a stream of which a read now would find nothing ([`File::is_exhausted`]).
+    #[inline]
+    pub fn is_exhausted(&self, room: usize) -> bool {
+        !self.traits.seekable && self.flags().reads() && self.file.is_exhausted(room)
+    }
+
     /// What can be done without waiting.
     pub fn readiness(&self) -> Readiness {
         self.file.readiness()

@@ -370,6 +370,11 @@ impl File for PipeEnd {
         Operation::Ready(self.pipe.write(source, self.packing()).map(|count| Written { count, end: 0 }))
     }
 
+    fn is_exhausted(&self, room: usize) -> bool {
+        let state = self.pipe.state.lock();
+        state.length == 0 && state.writers > 0 && room > 0
+    }
+
     fn readiness(&self) -> Readiness {
         let state = self.pipe.state.lock();
         let mut readiness = Readiness::empty();

@@ -26,33 +26,62 @@ pub fn answer(caller: &mut Caller) -> Option<usize> {
     Some(result.unwrap_or_else(Error::to_return_value))
 }
 
-/// Makes the call that the registers name if it is one of the few that are made so often that the way through the table
-/// of all calls would be most of their cost, and if it needs no waiting.
-#[inline(always)]
-pub fn attempt(caller: &mut Caller) -> Attempt {
-    let outcome = match caller.context.registers[register::A7] as u32 {
-        number::__NR_read => return file::attempt_read(caller),
-        number::__NR_write => return file::attempt_write(caller),
-        number::__NR_pread64 => return file::attempt_pread64(caller),
-        number::__NR_sendto => return messages::attempt::send(caller),
-        number::__NR_recvfrom => return messages::attempt::receive(caller),
-        number::__NR_futex => return futex::attempt(caller),
-        number::__NR_openat => names::openat_at_once(caller),
-        number::__NR_close => {
-            Some(at_once(descriptors::close(caller, caller.context.registers[register::A0])))
+/// Defines which calls are tried at once, and how: a table from numbers to the dense list of them, so that the way to
+/// each is a load and a jump, however many there are.
+macro_rules! attempts {
+    ($caller:ident: $($name:ident = $number:ident => $attempt:expr,)*) => {
+        #[derive(Clone, Copy)]
+        enum Quick {
+            Other,
+            $($name,)*
         }
-        number::__NR_newfstatat => status::newfstatat_at_once(caller),
-        number::__NR_rt_sigprocmask => signal::rt_sigprocmask_at_once(caller),
-        number::__NR_rt_sigreturn => return signal::attempt_rt_sigreturn(caller),
-        number::__NR_kill => Some(at_once(signal::kill(
-            caller,
-            caller.context.registers[register::A0],
-            caller.context.registers[register::A1],
-        ))),
-        number::__NR_clock_gettime => time::clock_gettime_at_once(caller),
-        _ => None,
+
+        const QUICK_NUMBERS: usize = 300;
+
+        static QUICK: [Quick; QUICK_NUMBERS] = {
+            let mut table = [Quick::Other; QUICK_NUMBERS];
+            $(table[number::$number as usize] = Quick::$name;)*
+            table
+        };
+
+        /// Makes the call that the registers name if it is one of those that are made so often that the way through the
+        /// table of all calls would be most of their cost, and if it needs no waiting.
+        #[inline(always)]
+        pub fn attempt($caller: &mut Caller) -> Attempt {
+            let number = $caller.context.registers[register::A7] as u32 as usize;
+            match QUICK.get(number).copied().unwrap_or(Quick::Other) {
+                Quick::Other => Attempt::InFull,
+                $(Quick::$name => $attempt,)*
+            }
+        }
     };
+}
+
+attempts! {
+    caller:
+    Read = __NR_read => file::attempt_read(caller),
+    Write = __NR_write => file::attempt_write(caller),
+    Pread = __NR_pread64 => file::attempt_pread64(caller),
+    Send = __NR_sendto => messages::attempt::send(caller),
+    Receive = __NR_recvfrom => messages::attempt::receive(caller),
+    Futex = __NR_futex => futex::attempt(caller),
+    Open = __NR_openat => done(names::openat_at_once(caller)),
+    Close = __NR_close => Attempt::Done(at_once(descriptors::close(caller, argument(caller, 0)))),
+    Stat = __NR_newfstatat => done(status::newfstatat_at_once(caller)),
+    Mask = __NR_rt_sigprocmask => done(signal::rt_sigprocmask_at_once(caller)),
+    Return = __NR_rt_sigreturn => signal::attempt_rt_sigreturn(caller),
+    Kill = __NR_kill => Attempt::Done(at_once(signal::kill(caller, argument(caller, 0), argument(caller, 1)))),
+    Clock = __NR_clock_gettime => done(time::clock_gettime_at_once(caller)),
+}
+
+#[inline]
+fn done(outcome: Option<Result<usize>>) -> Attempt {
     outcome.map_or(Attempt::InFull, Attempt::Done)
+}
+
+#[inline]
+fn argument(caller: &Caller, index: usize) -> usize {
+    caller.context.registers[register::A0 + index]
 }
 
 /// The result of a call that never waits.

@@ -148,6 +148,33 @@ impl Present {
     }
 }
 
+/// What `read` makes of memory to be filled, if all of it is there. (A page is not put into a [`Present`] first: moving that
+/// about would be a tenth of a short call.)
+#[inline]
+fn into_memory<R>(
+    caller: &Caller,
+    (address, count): (usize, usize),
+    read: impl Fn(&mut Sink<'_>) -> Option<R>,
+) -> Option<R> {
+    match caller.space.try_pin_page(VirtualAddress::new(address), count, Access::Write) {
+        Some(page) => read(&mut Sink::shared(page.bytes())),
+        None => read(&mut Present::pin(caller, address, count, Access::Write)?.sink()),
+    }
+}
+
+/// What `write` makes of memory to be taken from, as [`into_memory`].
+#[inline]
+fn from_memory<R>(
+    caller: &Caller,
+    (address, count): (usize, usize),
+    write: impl Fn(&mut Source<'_>) -> Option<R>,
+) -> Option<R> {
+    match caller.space.try_pin_page(VirtualAddress::new(address), count, Access::Read) {
+        Some(page) => write(&mut Source::shared(page.bytes())),
+        None => write(&mut Present::pin(caller, address, count, Access::Read)?.source()),
+    }
+}
+
 /// The arguments of a `read` or `write`: the file, if the descriptor is one and its rules concern no caller, and the
 /// memory, if there is not too much of it.
 #[inline]
@@ -172,12 +199,12 @@ pub fn wait_or_full(file: Arc<OpenFile>, interest: Readiness) -> Attempt {
 #[inline]
 pub fn attempt_read(caller: &Caller) -> Attempt {
     let Some((file, address, count)) = plain_transfer(caller, TRANSFER_MAX) else { return Attempt::InFull };
-    let Some(memory) = Present::pin(caller, address, count, Access::Write) else { return Attempt::InFull };
-    match file.read_now(&mut memory.sink(), None) {
-        Some(Err(Error::WouldBlock)) if file.may_wait() => {
-            drop(memory);
-            wait_or_full(file, Readiness::READABLE)
-        }
+    // Before memory is pinned in vain.
+    if file.is_exhausted(count) && file.may_wait() {
+        return Attempt::WaitFor(file, Readiness::READABLE);
+    }
+    match into_memory(caller, (address, count), |sink| file.read_now(sink, None)) {
+        Some(Err(Error::WouldBlock)) if file.may_wait() => wait_or_full(file, Readiness::READABLE),
         Some(outcome) => Attempt::Done(outcome),
         None => Attempt::InFull,
     }
@@ -191,8 +218,8 @@ pub fn attempt_pread64(caller: &Caller) -> Attempt {
     if !file.is_seekable() || offset > isize::MAX as usize {
         return Attempt::InFull;
     }
-    let Some(memory) = Present::pin(caller, address, count, Access::Write) else { return Attempt::InFull };
-    file.read_now(&mut memory.sink(), Some(offset as u64)).map_or(Attempt::InFull, Attempt::Done)
+    let read = |sink: &mut Sink<'_>| file.read_now(sink, Some(offset as u64));
+    into_memory(caller, (address, count), read).map_or(Attempt::InFull, Attempt::Done)
 }
 
 /// `write`, as [`attempt_read`].
@@ -205,16 +232,12 @@ pub fn attempt_write(caller: &Caller) -> Attempt {
     if file.is_seekable() && limited() {
         return Attempt::InFull;
     }
-    let Some(memory) = Present::pin(caller, address, count, Access::Read) else { return Attempt::InFull };
-    let written = match socket::of(&file) {
-        Some(socket) => Some(socket.send_now(&mut memory.source(), socket::credentials(caller))),
-        None => file.write_now(&mut memory.source(), None),
-    };
+    let written = from_memory(caller, (address, count), |source| match socket::of(&file) {
+        Some(socket) => Some(socket.send_now(source, socket::credentials(caller))),
+        None => file.write_now(source, None),
+    });
     match written {
-        Some(Err(Error::WouldBlock)) if file.may_wait() => {
-            drop(memory);
-            wait_or_full(file, Readiness::WRITABLE)
-        }
+        Some(Err(Error::WouldBlock)) if file.may_wait() => wait_or_full(file, Readiness::WRITABLE),
         Some(Err(Error::BrokenPipe)) | None => Attempt::InFull,
         Some(outcome) => Attempt::Done(outcome),
     }

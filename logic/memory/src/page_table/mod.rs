@@ -313,11 +313,17 @@ impl PageTable {
     /// A further handle of the frame at `address`, if the leaf has all of `flags`.
     #[inline]
     pub fn share_allowed(&self, address: VirtualAddress, flags: Flags) -> Option<Frame> {
-        let leaf = self.find(address)?;
-        if !leaf.entry.flags().contains(flags) {
+        let (table, level) = self.descend(address, 0);
+        let entry = table.load(index(address, level));
+        // Whatever allows access is a leaf.
+        if !entry.flags().contains(flags) || !flags.intersects(Flags::READ | Flags::WRITE | Flags::EXECUTE) {
             return None;
         }
-        Some(table::share_frame(Self::physical(leaf, address).align_down(PAGE_SIZE)))
+        let frame = match level {
+            0 => entry.address(),
+            _ => Self::physical(Leaf { entry, large: true }, address).align_down(PAGE_SIZE),
+        };
+        Some(table::share_frame(frame))
     }
 
     /// The bytes from `address` to the end of its leaf, if all of `access` is allowed there.
