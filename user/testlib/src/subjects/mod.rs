@@ -7,6 +7,7 @@ mod futexes;
 mod interruptions;
 mod limited_walks;
 mod limits;
+mod locks;
 mod memory_files;
 mod process_files;
 mod pseudo_terminals;
@@ -44,5 +45,6 @@ pub const ALL: &[Subject] = &[
     Subject { name: "memory-files", tests: memory_files::TESTS },
     Subject { name: "extended-attributes", tests: extended_attributes::TESTS },
     Subject { name: "limited-walks", tests: limited_walks::TESTS },
+    Subject { name: "locks", tests: locks::TESTS },
     Subject { name: "unix-messages", tests: unix_messages::TESTS },
 ];
