@@ -182,6 +182,7 @@ fn open(caller: &Caller, endpoint: Arc<Endpoint>, flags: OpenFlags) -> Arc<OpenF
     let (uid, gid) = (owner.user, owner.group);
     let ownership = Ownership { permissions: 0o777, uid, gid };
     let location = file_systems::anonymous().place_for(FileKind::Socket, "", ownership);
+    endpoint.set_inode(location.inode().number());
     let flags = OpenFlags::READ_WRITE | flags & OpenFlags::NONBLOCK;
     OpenFile::from_file(Socket::new(endpoint, owner), location, flags)
 }

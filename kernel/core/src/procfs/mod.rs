@@ -19,6 +19,7 @@ mod own;
 mod process_directory;
 mod process_files;
 mod settings;
+mod sockets;
 mod subject;
 mod system_files;
 
@@ -103,6 +104,7 @@ pub fn new(environment: Arc<Environment>) -> Result<Arc<dyn FileSystem>> {
     root.insert("mounts", builder.link(|| Ok(LinkTarget::Path(Arc::from(&b"self/mounts"[..])))))?;
     system_files::insert(&builder, &root)?;
     root.insert("sys", settings::directory(&builder)?)?;
+    root.insert("net", sockets::directory(&builder)?)?;
     root.insert("asyncos", own::directory(&builder)?)?;
     Ok(SyntheticFileSystem::new("proc", MAGIC, &origin, root))
 }

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use base::sync::{SpinLock, WaitQueue};
 use base::{Error, Result};
 use bitflags::bitflags;
+use core::sync::atomic::{AtomicU64, Ordering};
 use vfs::Readiness;
 
 /// How a socket of one machine carries bytes.
@@ -81,6 +82,8 @@ pub(super) struct State {
 pub struct Endpoint {
     pub(super) kind: Kind,
     pub(super) serial: u64,
+    /// The number of its open file's inode; 0 while it has none.
+    inode: AtomicU64,
     pub(super) domain: Arc<Domain>,
     pub(super) state: SpinLock<State>,
     /// Where those wait who want something to receive or to accept.
@@ -108,6 +111,7 @@ impl Endpoint {
         let endpoint = Arc::new(Self {
             kind,
             serial: domain.next_serial(),
+            inode: AtomicU64::new(0),
             domain: domain.clone(),
             state: SpinLock::new(state),
             readers: WaitQueue::new(),
@@ -138,9 +142,14 @@ impl Endpoint {
         self.kind
     }
 
-    /// A number that no other endpoint ever has.
-    pub fn serial(&self) -> u64 {
-        self.serial
+    /// The number of its open file's inode; 0 while it waits to be accepted.
+    pub fn inode(&self) -> u64 {
+        self.inode.load(Ordering::Relaxed)
+    }
+
+    /// Says what its open file's inode is.
+    pub fn set_inode(&self, number: u64) {
+        self.inode.store(number, Ordering::Relaxed);
     }
 
     /// What it shares with all others.

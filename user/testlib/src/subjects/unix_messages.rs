@@ -19,6 +19,8 @@ pub const TESTS: &[Test] = &[
     test("cycles", cycles),
     test("many", many),
     test("headers", headers),
+    test("table", table),
+    test("memory", memory_comes_back),
 ];
 
 /// `struct msghdr`
@@ -386,4 +388,81 @@ fn headers() {
     equal("a name that does not fit", call!(SYS_recvmsg, receiver, &mut header, 0), Ok(1));
     holds("has its whole length told", header.name_length == mine.length());
     close_all(&[receiver, sender]);
+}
+
+/// The line of `/proc/net/unix` with this inode number.
+fn line_of(end: i32) -> Option<String> {
+    let mut stat = [0u64; 16];
+    need(call!(SYS_fstat, end, &mut stat));
+    let text = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let is_ours = |line: &&str| line.split_whitespace().nth(6) == Some(&stat[1].to_string());
+    text.lines().find(is_ours).map(str::to_string)
+}
+
+fn table() {
+    let end = socket(SOCK_STREAM);
+    let words = |end: i32, range: std::ops::Range<usize>| {
+        let line = line_of(end).unwrap_or_default();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.get(range).unwrap_or_default().join(" ")
+    };
+    equal("a socket is in the table", words(end, 3..6), "00000000 0001 01".to_string());
+    need(bind(end, &Name::new(b"\0testlib-table\0x")));
+    need(crate::socket::listen(end, 1));
+    equal("a listener", words(end, 3..6), "00010000 0001 01".to_string());
+    equal("and its name", words(end, 7..8), "@testlib-table@x".to_string());
+    let (a, b) = pair(SOCK_SEQPACKET);
+    equal("a connection", words(a, 3..6), "00000000 0005 03".to_string());
+    close_all(&[a, b, end]);
+}
+
+/// Sockets in all their ends: with messages unread, descriptors and each other on their way, connections never accepted.
+fn use_sockets(round: usize) {
+    for index in 0..100 {
+        close_all(&[make_cycle()]);
+        let (a, b) = pair(SOCK_DGRAM);
+        need(send_with(a, &[1; 5000], &rights(&[a, b])));
+        need(send(b, b"unread", 0));
+        close_all(&[a, b]);
+        // Linux finds what only holds itself some time later, and keeps its name until then.
+        let name = Name::new(format!("\0testlib-memory-{round}-{index}").as_bytes());
+        let (listener, client) = (socket(SOCK_STREAM), socket(SOCK_STREAM));
+        need(bind(listener, &name));
+        need(crate::socket::listen(listener, 5));
+        need(crate::socket::connect(client, &name));
+        need(send_with(client, b"never read", &rights(&[listener])));
+        close_all(&[listener, client]);
+    }
+    for _ in 0..5 {
+        let (a, b) = pair(SOCK_STREAM);
+        close_all(&[a, b]);
+    }
+}
+
+fn memory_comes_back() {
+    use_sockets(1);
+    let before = asyncos_apps::system::MemoryNumbers::read();
+    use_sockets(2);
+    let none_left = || {
+        let (a, b) = pair(SOCK_STREAM);
+        close_all(&[a, b]);
+        let open = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        open.lines().filter(|line| line.contains("testlib-memory")).count() == 0
+    };
+    let found = (0..200).any(|_| {
+        let found = none_left();
+        if !found {
+            asyncos_apps::system::sleep_ns(10_000_000);
+        }
+        found
+    });
+    holds("no socket is left", found);
+    let after = asyncos_apps::system::MemoryNumbers::read();
+    if let (Some(before), Some(after)) = (before, after) {
+        let bytes = |numbers: &asyncos_apps::system::MemoryNumbers| numbers.value("heap_bytes").unwrap_or(0);
+        let grown = bytes(&after).saturating_sub(bytes(&before));
+        crate::check::check("the kernel has its memory again", grown < 4096, || {
+            format!("{grown} bytes more")
+        });
+    }
 }
