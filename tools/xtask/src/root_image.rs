@@ -6,7 +6,7 @@ use crate::cpio::{Archive, Node};
 use crate::debian;
 use crate::workspace::{note, output_dir, short_hash, write_whole};
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 /// What every image has of Debian, where Debian can be reached.
@@ -116,6 +116,9 @@ fn skeleton() -> Archive {
     archive
 }
 
+/// Packages, and what they use without depending on it, since every Debian has it: descriptions of terminals.
+const UNNAMED: [(&str, &str); 1] = [("libtinfo6", "ncurses-base")];
+
 /// Adds packages with what they depend on; gives version and checksum by name. Only what was asked for by name must
 /// be there: without a network the image holds what we have.
 fn add_packages(
@@ -125,10 +128,11 @@ fn add_packages(
 ) -> Result<BTreeMap<String, String>> {
     let debian = debian::Archive::open()?;
     let mut added = BTreeMap::new();
-    for name in wanted {
+    let mut wanted = VecDeque::from_iter(wanted.iter().map(String::as_str));
+    while let Some(name) = wanted.pop_front() {
         let closure = match debian.fetch(name) {
             Ok(closure) => closure,
-            Err(error) if asked.contains(name) => return Err(error),
+            Err(error) if asked.iter().any(|asked| asked == name) => return Err(error),
             Err(error) => {
                 note(format_args!("the root image is without {name}: {error:#}"));
                 continue;
@@ -138,6 +142,8 @@ fn add_packages(
             let record = format!("{} {}", package.version, package.sha256);
             if added.insert(package.name.clone(), record).is_none() {
                 add_package(archive, &folder).with_context(|| format!("cannot add {}", package.name))?;
+                wanted
+                    .extend(UNNAMED.iter().filter(|(user, _)| *user == package.name).map(|(_, used)| *used));
             }
         }
     }

@@ -25,8 +25,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// # Errors
 /// `AlreadyExists` when two entries have one name.
 pub fn insert(builder: &Builder<'_>, root: &SyntheticDirectory) -> Result<()> {
-    let files: [(&str, Writer); 14] = [
+    let files: [(&str, Writer); 15] = [
         ("meminfo", memory_information),
+        ("vmstat", memory_counters),
         ("cpuinfo", hart_information),
         ("uptime", uptime),
         ("version", version),
@@ -61,6 +62,22 @@ fn file_pages() -> usize {
         pages += any.downcast_ref::<Tmpfs>().map_or(0, |tmpfs| tmpfs.pages_used() as usize);
     }
     pages
+}
+
+/// `/proc/vmstat`: pages by use. Nothing is ever swapped or paged, as there is neither a disk nor a swap.
+fn memory_counters(text: &mut Vec<u8>) {
+    for (name, value) in [
+        ("nr_free_pages", frames::free_frames()),
+        ("nr_file_pages", file_pages()),
+        ("nr_shmem", file_pages()),
+        ("nr_page_table_pages", own::page_table_frames()),
+        ("pgpgin", 0),
+        ("pgpgout", 0),
+        ("pswpin", 0),
+        ("pswpout", 0),
+    ] {
+        line!(text, "{name} {value}");
+    }
 }
 
 fn memory_information(text: &mut Vec<u8>) {
