@@ -8,12 +8,14 @@
 
 use crate::hart;
 use base::hal::now_ns;
-use base::sync::atomic::{AtomicU64, Ordering};
+use base::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// The most nanoseconds of estimated kernel time that wait to be charged: an outlier must not colour a whole hour.
 const ESTIMATE_MAX_NS: u64 = 1_000_000_000;
 /// One more than the greatest number of traps between two that are timed.
 const TRAPS_MAX: u32 = 64;
+/// In `polled_since_ns`: the poll is over, and what it took is being charged.
+const BEING_CHARGED: u64 = u64::MAX;
 /// A number of traps takes so many bits.
 const WEIGHT_BITS: u32 = 7;
 const _: () = assert!(TRAPS_MAX < 1 << WEIGHT_BITS);
@@ -23,7 +25,7 @@ const _: () = assert!(TRAPS_MAX < 1 << WEIGHT_BITS);
 pub struct CpuTime {
     user_ns: AtomicU64,
     system_ns: AtomicU64,
-    /// Since when the thread's coroutine is being polled; 0 when it is not.
+    /// Since when the thread's coroutine is being polled; 0 when it is not, [`BEING_CHARGED`] for a few instructions.
     polled_since_ns: AtomicU64,
     /// Estimated kernel time that was not charged yet.
     estimate_ns: AtomicU64,
@@ -49,9 +51,17 @@ impl CpuTime {
 
     /// Nanoseconds in user mode and in the kernel until now.
     pub fn until_now(&self) -> (u64, u64) {
-        let (user_ns, system_ns) =
-            (self.user_ns.load(Ordering::Relaxed), self.system_ns.load(Ordering::Relaxed));
-        let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
+        let (user_ns, system_ns, since_ns) = loop {
+            let since_ns = self.polled_since_ns.load(Ordering::Acquire);
+            let user_ns = self.user_ns.load(Ordering::Relaxed);
+            let system_ns = self.system_ns.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            // Neither twice nor not at all: what is being charged meanwhile is looked at again.
+            if since_ns != BEING_CHARGED && self.polled_since_ns.load(Ordering::Relaxed) == since_ns {
+                break (user_ns, system_ns, since_ns);
+            }
+            core::hint::spin_loop();
+        };
         if since_ns == 0 {
             return (user_ns, system_ns);
         }
@@ -71,16 +81,19 @@ impl CpuTime {
     pub fn end(&self) {
         let end_ns = now_ns();
         self.end_trap(end_ns);
-        let set_aside_ns = hart::with(|hart| hart.local.set_aside_ns.get());
-        let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
-        let used_ns = (end_ns - since_ns).saturating_sub(set_aside_ns);
-        let estimate_ns = self.estimate_ns.load(Ordering::Relaxed);
-        let in_kernel_ns = estimate_ns.min(used_ns);
-        self.estimate_ns.store(estimate_ns - in_kernel_ns, Ordering::Relaxed);
-        // Those who ask meanwhile may count it twice for a moment, never too little.
-        add(&self.user_ns, used_ns - in_kernel_ns);
-        add(&self.system_ns, in_kernel_ns);
-        self.polled_since_ns.store(0, Ordering::Relaxed);
+        hart::with(|hart| {
+            let since_ns = self.polled_since_ns.load(Ordering::Relaxed);
+            let used_ns = (end_ns - since_ns).saturating_sub(hart.local.set_aside_ns.get());
+            let estimate_ns = self.estimate_ns.load(Ordering::Relaxed);
+            let in_kernel_ns = estimate_ns.min(used_ns);
+            // Nothing preempts this: those who ask meanwhile wait for a few instructions.
+            self.polled_since_ns.store(BEING_CHARGED, Ordering::Relaxed);
+            fence(Ordering::Release);
+            self.estimate_ns.store(estimate_ns - in_kernel_ns, Ordering::Relaxed);
+            add(&self.user_ns, used_ns - in_kernel_ns);
+            add(&self.system_ns, in_kernel_ns);
+            self.polled_since_ns.store(0, Ordering::Release);
+        });
     }
 
     /// Begins to time a trap that counts for `weight` traps.
