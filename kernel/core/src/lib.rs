@@ -31,6 +31,7 @@ pub mod interval_timer;
 pub mod kernel_messages;
 pub mod load_average;
 pub mod log;
+pub mod mapped_files;
 pub mod memory_map;
 pub mod out_of_memory;
 pub mod panic;

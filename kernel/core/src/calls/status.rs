@@ -2,8 +2,8 @@
 
 use super::names::{Names, ShortPath, check_flags, follow_unless, path, path_or_empty};
 use super::{descriptor, file};
-use crate::file_systems;
 use crate::thread::Caller;
+use crate::{file_systems, mapped_files};
 use ::process::credentials::Credentials;
 use abi::file::{DirectoryRecord, Stat, StatFs, Statx, StatxTime, TimeSpec};
 use abi::linux::general as linux;
@@ -15,12 +15,13 @@ use base::bytes::Sink;
 use base::operation::Operation;
 use base::{Error, Result};
 use core::ops::ControlFlow;
-use memory::space::Access;
+use memory::space::{Access, MappedObject};
 use vfs::credentials::Permission;
 use vfs::inode::{Allocation, DirectoryEntry};
 use vfs::mount::MountFlags;
 use vfs::namespace::{self, TimeChange};
-use vfs::{At, Context, FileKind, Location, Metadata, OpenFile, OpenFlags};
+use vfs::tmpfs::TmpfsInode;
+use vfs::{At, Context, File, FileKind, Location, Metadata, OpenFile, OpenFlags};
 use zerocopy::IntoBytes;
 
 /// The bits that say how fresh a network file system's answer must be: all answers here are fresh.
@@ -388,7 +389,9 @@ pub async fn truncate(caller: &Caller, name: usize, length: usize) -> Result<usi
     file::check_size(caller, length)?;
     let names = Names::of(caller);
     let base = names.base(caller, linux::AT_FDCWD as usize, &path)?;
-    namespace::truncate(&names.context(), At::new(&base, &path), length).await?;
+    let location = namespace::truncate(&names.context(), At::new(&base, &path), length).await?;
+    let inode: &dyn File = &**location.inode();
+    cut_mappings(inode, length).await;
     Ok(0)
 }
 
@@ -400,7 +403,14 @@ pub async fn ftruncate(caller: &Caller, file: usize, length: usize) -> Result<us
         file::check_size(caller, length)?;
     }
     file.truncate(length).await?;
+    cut_mappings(&**file.file(), length).await;
     Ok(0)
+}
+
+/// Lets go of what programs have mapped of a file behind its new end, if it ever was mapped.
+async fn cut_mappings(file: &dyn File, length: u64) {
+    let Some(inode) = file.downcast_ref::<TmpfsInode>().filter(|inode| inode.was_mapped()) else { return };
+    mapped_files::cut(MappedObject::identity(inode), length).await;
 }
 
 /// `fallocate`

@@ -182,7 +182,7 @@ pub async fn apply_times(
 /// # Errors
 /// [`Error::IsDirectory`], [`Error::InvalidArgument`] for what is no regular file, [`Error::AccessDenied`],
 /// [`Error::ReadOnlyFileSystem`], [`Error::TextBusy`], [`Error::FileTooLarge`], and what the walk finds.
-pub async fn truncate(context: &Context<'_>, at: At<'_>, size: u64) -> Result<()> {
+pub async fn truncate(context: &Context<'_>, at: At<'_>, size: u64) -> Result<Location> {
     let location = resolve(context, at, Follow::Yes).await?;
     match location.kind() {
         FileKind::Regular => {}
@@ -202,5 +202,5 @@ pub async fn truncate(context: &Context<'_>, at: At<'_>, size: u64) -> Result<()
     let change = MetadataChange { size: Some(size), permissions, ..MetadataChange::default() };
     let outcome = inode.set_metadata(&change).await;
     inode.end_write();
-    outcome
+    outcome.map(|()| location)
 }

@@ -19,7 +19,7 @@ use base::address::PAGE_SIZE;
 use base::bytes::{Sink, Source};
 use base::operation::Operation;
 use base::sync::SpinLock;
-use core::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use memory::Frame;
 use memory::space::{Access, MappedObject};
 
@@ -37,6 +37,8 @@ pub struct TmpfsInode {
     sealing: Sealing,
     extended: ExtendedAttributes,
     content: Content,
+    /// Somebody has mapped it since it is known.
+    mapped: AtomicBool,
 }
 
 /// What `stat` tells and `chmod` changes; each field by itself, so that reading one takes no lock.
@@ -101,6 +103,7 @@ impl TmpfsInode {
             sealing,
             extended: ExtendedAttributes::new(),
             content,
+            mapped: AtomicBool::new(false),
         })
     }
 
@@ -354,6 +357,11 @@ impl TmpfsInode {
         &self.sealing
     }
 
+    /// Whether somebody has mapped it since it is known.
+    pub fn was_mapped(&self) -> bool {
+        self.mapped.load(Ordering::Relaxed)
+    }
+
     fn change(&self, change: &MetadataChange) -> Result<()> {
         const EXECUTABLE: u16 = 0o111;
         if let Some(permissions) = change.permissions
@@ -497,7 +505,10 @@ impl File for TmpfsInode {
 
     fn mapped_object(self: Arc<Self>) -> Option<Arc<dyn MappedObject>> {
         match self.content {
-            Content::File(_) => Some(self),
+            Content::File(_) => {
+                self.mapped.store(true, Ordering::Relaxed);
+                Some(self)
+            }
             _ => None,
         }
     }

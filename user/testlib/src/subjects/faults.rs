@@ -118,6 +118,12 @@ fn file_mapping() {
     equal("a load behind the end of the file", happened(), (libc::SIGBUS, 2, address + 4096 + 3));
     store(address + 4096);
     equal("a store behind it", happened(), (libc::SIGBUS, 2, address + 4096));
+    need(call!(SYS_ftruncate, file, 0));
+    load(address);
+    equal("when the file has become shorter", happened(), (libc::SIGBUS, 2, address));
+    need(call!(SYS_ftruncate, file, 8192));
+    load(address + 4096);
+    equal("and longer", happened().0, 0);
 }
 
 fn instructions() {
