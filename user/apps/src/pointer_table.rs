@@ -9,6 +9,8 @@ pub enum Kind {
     File,
     /// The descriptor of a pipe's reading end with 64 bytes in it.
     Pipe,
+    /// The descriptor of a connected stream socket with 64 bytes to receive.
+    Socket,
     /// The descriptor of a directory.
     Directory,
     /// The descriptor of the console.
@@ -44,7 +46,13 @@ impl Kind {
     pub fn is_pointer(self) -> bool {
         !matches!(
             self,
-            Kind::Number(_) | Kind::File | Kind::Pipe | Kind::Directory | Kind::Terminal | Kind::Good(_)
+            Kind::Number(_)
+                | Kind::File
+                | Kind::Pipe
+                | Kind::Socket
+                | Kind::Directory
+                | Kind::Terminal
+                | Kind::Good(_)
         )
     }
 }
@@ -63,7 +71,7 @@ pub struct Row {
 
 use Kind::{
     Bytes, Directory, File, Good, In, InOrNull, InOut, InOutOrNull, Number, Out, OutOrNull, Path, PathOrNull,
-    Pipe,
+    Pipe, Socket,
 };
 use Kind::{Strings, Terminal, Vector};
 
@@ -195,6 +203,26 @@ pub const CALLS: &[Row] = &[
         &[Pipe, Number(0), File, InOutOrNull(8), Number(4), Number(0)],
         &[libc::EINVAL],
     ),
+    // Sockets.
+    row("socketpair", libc::SYS_socketpair, &[Number(1), Number(1), Number(0), Out(8)]),
+    row("bind", libc::SYS_bind, &[Socket, In(10), Number(10)]),
+    row("connect", libc::SYS_connect, &[Socket, In(10), Number(10)]),
+    row("getsockname", libc::SYS_getsockname, &[Socket, Out(2), Good(b"\x10\0\0\0")]),
+    row_also("getsockname length", libc::SYS_getsockname, &[Socket, Number(0), InOut(4)], &[libc::EINVAL]),
+    row("getpeername", libc::SYS_getpeername, &[Socket, Out(2), Good(b"\x10\0\0\0")]),
+    row("sendto", libc::SYS_sendto, &[Socket, In(4), Number(4), Number(0), Number(0), Number(0)]),
+    row("recvfrom", libc::SYS_recvfrom, &[Socket, Out(4), Number(4), Number(0), Number(0), Number(0)]),
+    row("sendmsg", libc::SYS_sendmsg, &[Socket, In(56), Number(0)]),
+    row_also("recvmsg", libc::SYS_recvmsg, &[Socket, InOut(56), Number(0)], &[libc::EINVAL]),
+    row_also("sendmmsg", libc::SYS_sendmmsg, &[Socket, InOut(64), Number(1), Number(0)], &[libc::EINVAL]),
+    row_also(
+        "recvmmsg",
+        libc::SYS_recvmmsg,
+        &[Socket, InOut(64), Number(1), Number(0), Number(0)],
+        &[libc::EINVAL],
+    ),
+    row("getsockopt", libc::SYS_getsockopt, &[Socket, Number(1), Number(3), Out(4), Good(b"\x04\0\0\0")]),
+    row("setsockopt", libc::SYS_setsockopt, &[Socket, Number(1), Number(9), In(4), Number(4)]),
     // Processes and signals.
     row("clone3", libc::SYS_clone3, &[In(88), Number(88)]),
     row_also(

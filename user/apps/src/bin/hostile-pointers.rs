@@ -184,6 +184,7 @@ fn attempt(arena: &Arena, row: &Row, position: usize, bad: Bad) -> Verdict {
                 Kind::Number(number) => *number as usize,
                 Kind::File => descriptor_of_file(),
                 Kind::Pipe => descriptor_of_pipe(),
+                Kind::Socket => descriptor_of_socket(),
                 Kind::Directory => open(c".", libc::O_RDONLY | libc::O_DIRECTORY).unwrap_or(-1) as usize,
                 Kind::Terminal => open(c"/dev/console", libc::O_RDWR | libc::O_NOCTTY).unwrap_or(-1) as usize,
                 _ => arena.good.address() + place * PAGE_BYTES,
@@ -232,6 +233,16 @@ fn descriptor_of_file() -> usize {
     let Ok(file) = open(c"file", libc::O_RDWR | libc::O_CREAT) else { return usize::MAX };
     let _ = call!(SYS_pwrite64, file, &[b'x'; 100], 100, 0);
     file as usize
+}
+
+/// A socket with something to receive, whose other end is open.
+fn descriptor_of_socket() -> usize {
+    let mut ends = [0i32; 2];
+    if call!(SYS_socketpair, libc::AF_UNIX, libc::SOCK_STREAM, 0, &mut ends).is_err() {
+        return usize::MAX;
+    }
+    let _ = write(ends[1], &[b'x'; 64]);
+    ends[0] as usize
 }
 
 /// A pipe's reading end with something to read.
