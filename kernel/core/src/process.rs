@@ -180,7 +180,7 @@ impl Identity {
             uid: credentials.user.filesystem,
             gid: credentials.group.filesystem,
             groups: credentials.groups().into(),
-            capabilities: vfs::Capabilities::from_bits_retain(credentials.effective_capabilities()),
+            capabilities: vfs::Capabilities::from_bits_retain(credentials.capabilities.effective),
         };
         let user = User::of(credentials.user.real);
         Arc::new(Identity { credentials, files, user })

@@ -1,8 +1,9 @@
 //! Who a process is: user and group ids, what they may become, and what they allow.
 //!
-//! Capabilities follow the ids, as they do on a Linux where no program has file capabilities: effective user 0 has all of
-//! them, anybody else none.
+//! Capabilities follow the ids, as they do on a Linux where no program has file capabilities, unless they are given up
+//! ([`CapabilitySets`]).
 
+use crate::capabilities::CapabilitySets;
 use abi::Error;
 use alloc::vec::Vec;
 use base::Result;
@@ -93,6 +94,11 @@ impl Identity {
         Identity { real: id, effective: id, saved: id, filesystem: id }
     }
 
+    /// Whether it is user 0 in any role that counts for rights.
+    pub(crate) fn is_anyhow_root(&self) -> bool {
+        self.owns(0)
+    }
+
     fn owns(&self, id: u32) -> bool {
         [self.real, self.effective, self.saved].contains(&id)
     }
@@ -155,13 +161,21 @@ impl Identity {
 }
 
 /// Everything that says who a process is. Shared by copying: a change makes new ones.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// User ids.
     pub user: Identity,
     /// Group ids.
     pub group: Identity,
+    /// What it may do beside what its ids allow.
+    pub capabilities: CapabilitySets,
     groups: Vec<u32>,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self::root()
+    }
 }
 
 /// What a new program's file does to the ids.
@@ -176,34 +190,22 @@ pub struct SetIds {
 impl Credentials {
     /// User 0, group 0, no further groups.
     pub const fn root() -> Credentials {
-        Credentials { user: Identity::all(0), group: Identity::all(0), groups: Vec::new() }
+        let (user, group) = (Identity::all(0), Identity::all(0));
+        Credentials { user, group, capabilities: CapabilitySets::ALL, groups: Vec::new() }
     }
 
     /// Whether it may use `capability`.
     #[inline]
     pub const fn has(&self, capability: Capability) -> bool {
-        self.effective_capabilities() & (1 << capability as u8) != 0
+        self.capabilities.effective & (1 << capability as u8) != 0
     }
 
-    /// The capabilities in effect, as a bit set.
-    #[inline]
-    pub const fn effective_capabilities(&self) -> u64 {
-        if self.user.effective == 0 { ALL_CAPABILITIES } else { 0 }
-    }
-
-    /// Whether `capability` counts for access to files: it goes by the file system's user id.
-    #[inline]
-    pub const fn has_for_files(&self, capability: Capability) -> bool {
-        let file_rights = matches!(
-            capability,
-            Capability::ChangeOwner
-                | Capability::OverrideAccess
-                | Capability::ReadSearch
-                | Capability::FileOwner
-                | Capability::KeepSetId
-                | Capability::MakeNode
-        );
-        self.has(capability) && !(file_rights && self.user.filesystem != 0)
+    /// Changes the user ids, and the capabilities with them.
+    fn change_user(&mut self, change: impl FnOnce(&mut Identity, Power) -> Result<()>) -> Result<()> {
+        let (old, power) = (self.user, self.power(Capability::SetUser));
+        change(&mut self.user, power)?;
+        self.capabilities.follow(&old, &self.user);
+        Ok(())
     }
 
     fn power(&self, capability: Capability) -> Power {
@@ -215,8 +217,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::NotPermitted`], or [`Error::InvalidArgument`] for an id that does not exist.
     pub fn set_user(&mut self, id: u32) -> Result<()> {
-        let power = self.power(Capability::SetUser);
-        self.user.set(id, power)
+        self.change_user(|user, power| user.set(id, power))
     }
 
     /// `setgid`.
@@ -233,8 +234,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::NotPermitted`].
     pub fn set_real_effective_user(&mut self, real: u32, effective: u32) -> Result<()> {
-        let power = self.power(Capability::SetUser);
-        self.user.set_real_effective(real, effective, power)
+        self.change_user(|user, power| user.set_real_effective(real, effective, power))
     }
 
     /// `setregid`; [`UNCHANGED`] leaves an id as it is.
@@ -251,8 +251,7 @@ impl Credentials {
     /// # Errors
     /// [`Error::NotPermitted`].
     pub fn set_all_users(&mut self, ids: [u32; 3]) -> Result<()> {
-        let power = self.power(Capability::SetUser);
-        self.user.set_all(ids, power)
+        self.change_user(|user, power| user.set_all(ids, power))
     }
 
     /// `setresgid` with real, effective and saved id; [`UNCHANGED`] leaves one as it is.
@@ -267,7 +266,9 @@ impl Credentials {
     /// `setfsuid`: returns the id before; that nothing changed shows only when asked again.
     pub fn set_filesystem_user(&mut self, id: u32) -> u32 {
         let power = self.power(Capability::SetUser);
-        self.user.set_filesystem(id, power)
+        let old = self.user.set_filesystem(id, power);
+        self.capabilities.follow_filesystem(old, self.user.filesystem);
+        old
     }
 
     /// `setfsgid`, as [`Credentials::set_filesystem_user`].
@@ -316,6 +317,7 @@ impl Credentials {
             identity.saved = identity.effective;
             identity.filesystem = identity.effective;
         }
+        self.capabilities.exec(&self.user);
         u64::from(self.user.real != self.user.effective || self.group.real != self.group.effective)
     }
 
@@ -346,7 +348,12 @@ mod tests {
 
     fn user(real: u32, effective: u32, saved: u32) -> Credentials {
         let identity = Identity { real, effective, saved, filesystem: effective };
-        Credentials { user: identity, group: identity, groups: Vec::new() }
+        Credentials {
+            user: identity,
+            group: identity,
+            capabilities: CapabilitySets::NONE,
+            groups: Vec::new(),
+        }
     }
 
     fn ids(credentials: &Credentials) -> [u32; 4] {
@@ -400,7 +407,7 @@ mod tests {
         let mut root = Credentials::root();
         assert_eq!(root.set_filesystem_user(1000), 0);
         assert_eq!(root.set_filesystem_user(UNCHANGED), 1000);
-        assert!(root.has(Capability::OverrideAccess) && !root.has_for_files(Capability::OverrideAccess));
+        assert!(root.has(Capability::Kill) && !root.has(Capability::OverrideAccess));
         let mut other = user(1, 1, 1);
         assert_eq!(other.set_filesystem_user(9), 1);
         assert_eq!(other.user.filesystem, 1);

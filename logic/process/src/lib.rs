@@ -6,6 +6,7 @@
 
 extern crate alloc;
 
+pub mod capabilities;
 pub mod credentials;
 pub mod elf;
 pub mod identifiers;

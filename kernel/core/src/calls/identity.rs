@@ -2,6 +2,7 @@
 
 use crate::process::{Identity, Process, TABLE, traits};
 use crate::thread::Caller;
+use ::process::capabilities::CapabilitySets;
 use ::process::credentials::{ALL_CAPABILITIES, Capability, Credentials, GROUPS_MAX};
 use ::process::signal::Signal;
 use abi::linux::{general as number, prctl as option};
@@ -216,7 +217,7 @@ async fn capability_header(caller: &Caller, header: usize) -> Result<(usize, u32
     Ok((words, process))
 }
 
-/// `capget`: the sets follow the effective user.
+/// `capget`
 pub async fn capget(caller: &Caller, header: usize, data: usize) -> Result<usize> {
     let (words, process) = match capability_header(caller, header).await {
         // Without data only the version was asked for.
@@ -227,12 +228,11 @@ pub async fn capget(caller: &Caller, header: usize, data: usize) -> Result<usize
         return Err(Error::InvalidArgument);
     }
     let target = crate::process::find(named_process(caller, process as usize)).ok_or(Error::NoSuchProcess)?;
-    let effective = target.identity().credentials.effective_capabilities();
+    let sets = target.identity().credentials.capabilities;
     let mut place = VirtualAddress::new(data);
     for word in 0..words {
-        let part = (effective >> (32 * word)) as u32;
-        // Effective, permitted, inheritable.
-        caller.space.write_object(place, &[part, part, 0]).await?;
+        let parts = [sets.effective, sets.permitted, sets.inheritable].map(|set| (set >> (32 * word)) as u32);
+        caller.space.write_object(place, &parts).await?;
         place = place.checked_add(12).ok_or(Error::BadAddress)?;
     }
     Ok(0)
@@ -252,9 +252,9 @@ pub async fn capset(caller: &Caller, header: usize, data: usize) -> Result<usize
             *set |= u64::from(part) << (32 * word);
         }
     }
-    let own = caller.process().identity().credentials.effective_capabilities();
-    let same = sets.map(|set| set & ALL_CAPABILITIES) == [own, own, 0];
-    if same { Ok(0) } else { Err(Error::NotPermitted) }
+    let [effective, permitted, inheritable] = sets;
+    let wanted = CapabilitySets { effective, permitted, inheritable };
+    change(caller, |credentials| credentials.capabilities.set(wanted)).map(|()| 0)
 }
 
 /// `personality`: kept, and handed on; it changes nothing.

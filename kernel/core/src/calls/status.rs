@@ -250,7 +250,7 @@ fn real_credentials(names: &Names) -> vfs::Credentials {
         uid: user,
         gid: group,
         groups: identity.files.groups.clone(),
-        capabilities: vfs::Capabilities::from_bits_retain(credentials.effective_capabilities()),
+        capabilities: vfs::Capabilities::from_bits_retain(credentials.capabilities.effective),
     }
 }
 

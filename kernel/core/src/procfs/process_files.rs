@@ -5,6 +5,7 @@ use super::{line, memory_files, mounts, part};
 use crate::process::{Process, traits};
 use crate::thread::Thread;
 use crate::{hart, terminal_device};
+use ::process::capabilities::CapabilitySets;
 use ::process::limits::{INFINITY, Resource};
 use ::process::signal::{Disposition, Signal, SignalSet};
 use ::process::wait::Usage;
@@ -350,8 +351,8 @@ async fn status(subject: &Subject, process: &Process, thread: Option<&Thread>, t
     line!(text, "SigPnd:\t{:016x}\nShdPnd:\t{:016x}", signals.own, signals.shared);
     line!(text, "SigBlk:\t{:016x}", signals.blocked);
     line!(text, "SigIgn:\t{:016x}\nSigCgt:\t{:016x}", signals.ignored, signals.caught);
-    let effective = credentials.effective_capabilities();
-    line!(text, "CapInh:\t{:016x}\nCapPrm:\t{effective:016x}\nCapEff:\t{effective:016x}", 0);
+    let CapabilitySets { effective, permitted, inheritable } = credentials.capabilities;
+    line!(text, "CapInh:\t{inheritable:016x}\nCapPrm:\t{permitted:016x}\nCapEff:\t{effective:016x}");
     line!(text, "CapBnd:\t{:016x}\nCapAmb:\t{:016x}", ::process::credentials::ALL_CAPABILITIES, 0);
     let no_privileges = process.traits.load(Ordering::Relaxed) & traits::NO_NEW_PRIVILEGES != 0;
     line!(text, "NoNewPrivs:\t{}\nSeccomp:\t0", u8::from(no_privileges));
