@@ -117,7 +117,8 @@ pub fn preempt_disable() {
 /// Undoes one [`preempt_disable`]; the last one lets a held interrupt in.
 #[inline(always)]
 pub fn preempt_enable() {
-    let held: u32;
+    // A whole register, which `lw` fills: of a `u32` the compiler would extend the sign once more.
+    let held: usize;
     // SAFETY: touches only the block of the hart that executes it. `held` is read after the count is zero, so that
     // an interrupt between the two is either handled at once or seen here.
     unsafe {

@@ -147,7 +147,7 @@ fn views(harts: &[Hart]) -> [HartView; hart::MAX_HARTS] {
     views
 }
 
-#[inline]
+#[inline(always)]
 fn enqueue(target: &Hart, runnable: Runnable, position: Position) -> Priority {
     let task = runnable.into_pointer();
     let mut ready = target.ready.lock();
