@@ -32,6 +32,7 @@ pub struct ImageOptions {
 }
 
 /// What a build gives.
+#[derive(Clone, Debug)]
 pub struct Images {
     /// The kernel as QEMU's `-kernel` takes it.
     pub kernel: PathBuf,

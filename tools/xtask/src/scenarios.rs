@@ -1,11 +1,12 @@
 //! Tests of the whole that need more than one command in the guest: what Linux does, our system must do.
 
-use crate::build::apps;
+use crate::build::{ImageOptions, Images, apps};
 use crate::cpio::{Archive, Node};
 use crate::debian;
 use crate::guest::{Ending, Session};
 use crate::linux;
 use crate::qemu::{Boot, Console, Machine};
+use crate::root_image;
 use crate::run::{Errand, boot_errand};
 use crate::setup::cross_linker;
 use crate::test::{Context, Outcome, judged};
@@ -107,6 +108,49 @@ pub fn trace(context: &Context<'_>) -> Result<Outcome> {
     let (passed, failed) = if complaint.is_none() { (1, 0) } else { (0, 1) };
     let output = complaint.map_or_else(String::new, |text| format!("{text}, in {} records\n", records.len()));
     Ok(Outcome { passed, failed, output })
+}
+
+/// Debian's own programs, at what they are used for.
+pub fn debian_shell(context: &Context<'_>) -> Result<Outcome> {
+    let packages = [
+        "bash",
+        "coreutils",
+        "dash",
+        "gawk",
+        "grep",
+        "gzip",
+        "lua5.4",
+        "procps",
+        "sed",
+        "sqlite3",
+        "tar",
+        "xz-utils",
+    ];
+    debian_script(context, &packages, &["/usr/bin/bash", "/shell.sh"])
+}
+
+/// Python's own library.
+pub fn debian_python(context: &Context<'_>) -> Result<Outcome> {
+    debian_script(context, &["python3", "coreutils"], &["/usr/bin/python3", "/library.py"])
+}
+
+/// Runs a script of `tests/debian` with these packages in the image. The script prints how many of its checks passed.
+fn debian_script(context: &Context<'_>, packages: &[&str], command: &[&str]) -> Result<Outcome> {
+    let packages = packages.iter().map(|name| (*name).to_owned()).collect();
+    let initrd = {
+        // One image at a time. A panic in another thread leaves nothing half done here.
+        let _guard = REFERENCE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        root_image::make(&ImageOptions { packages, ..ImageOptions::default() })?
+    };
+    let images = Images { initrd, ..context.images.clone() };
+    let script = command.last().expect("a script").trim_start_matches('/');
+    let file =
+        std::fs::read(root().join("tests/debian").join(script)).with_context(|| format!("no {script}"))?;
+    let errand = Errand { files: vec![(script.to_owned(), file)], ..Errand::command(command) };
+    let machine = Machine { mem: "1G".into(), ..context.machine.clone() };
+    let context = Context { images: &images, machine: &machine, ..*context };
+    let (ending, output, errors) = context.boot(&errand)?;
+    Ok(judged(&output, &errors, &ending))
 }
 
 /// An initramfs made for Linux boots here and prints what it prints there.
