@@ -438,6 +438,7 @@ pub async fn replace_program(caller: &mut Caller, replacement: Replacement<'_>) 
     let Replacement { loaded, former } = replacement;
     let process = caller.process().clone();
     crate::futex::thread_leaves(caller).await;
+    crate::futex::tell_end(caller).await;
     crate::futex_inheritance::thread_leaves(&caller.thread);
     let shared = process.signals.lock().actions.clone();
     let mut actions = shared.lock().clone();

@@ -222,7 +222,7 @@ pub async fn requeue(
 }
 
 /// What a thread leaves behind in its memory when it ends or starts another program: robust futexes that it holds are
-/// marked, the word that tells its id becomes 0, and one waiter of each is woken.
+/// marked, and one waiter of each is woken.
 pub async fn thread_leaves(caller: &Caller) {
     use base::sync::atomic::Ordering;
     let head = caller.thread.robust_list.swap(0, Ordering::Relaxed);
@@ -230,6 +230,12 @@ pub async fn thread_leaves(caller: &Caller) {
         // A list that cannot be read ends where it cannot. Boxed, as few threads that end have one.
         let _ = alloc::boxed::Box::pin(release_robust_list(caller, head)).await;
     }
+}
+
+/// Tells who waits for it that the thread is over, or does another program: the word that tells its id becomes 0, and one
+/// waiter is woken.
+pub async fn tell_end(caller: &Caller) {
+    use base::sync::atomic::Ordering;
     let address = caller.thread.clear_child_tid.swap(0, Ordering::Relaxed);
     if address == 0 {
         return;

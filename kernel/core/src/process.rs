@@ -279,12 +279,17 @@ impl Process {
 
     /// Makes it somebody else; its threads count for the new user from now on.
     pub fn set_identity(&self, identity: Arc<Identity>) {
+        let mut signals = self.signals.lock();
         let state = self.state.lock();
         let threads = state.threads.len();
         identity.user.add_threads(threads);
+        let quota = identity.user.signals.clone();
+        for thread in &state.threads {
+            thread.signals.lock().pending.count_for(quota.clone());
+        }
+        signals.pending.count_for(quota);
         let former = core::mem::replace(&mut *self.identity.lock(), identity);
         former.user.remove_threads(threads);
-        drop(state);
     }
 
     /// Who the process is now.
@@ -392,8 +397,6 @@ impl Table {
 pub async fn exit_thread(caller: Caller) {
     let thread = caller.thread.clone();
     crate::calls::thread_ends(&caller).await;
-    let Caller { context, float, space, files, .. } = caller;
-    drop((context, float));
     let process = thread.process.clone();
     let last = {
         let mut table = TABLE.lock();
@@ -415,7 +418,9 @@ pub async fn exit_thread(caller: Caller) {
         }
         last
     };
-    drop((space, files));
+    // Only now: who waits for the thread's end must find it gone.
+    crate::futex::tell_end(&caller).await;
+    drop(caller);
     if last {
         end_process(&process).await;
     } else {

@@ -63,6 +63,13 @@ impl PendingSignals {
         Self { set: SignalSet::EMPTY, queue: VecDeque::new(), quota }
     }
 
+    /// Counts what is queued, and what will be, for another user: the process has become that one's.
+    pub fn count_for(&mut self, quota: Arc<SignalQuota>) {
+        quota.queued.fetch_add(self.queue.len(), Ordering::Relaxed);
+        self.quota.release(self.queue.len());
+        self.quota = quota;
+    }
+
     /// Which signals are pending.
     #[inline]
     pub fn set(&self) -> SignalSet {
@@ -263,6 +270,17 @@ mod tests {
         // kill() of a standard signal is exempt.
         process.send(SigInfo::kill(Signal::INT, 5, 5), 0).unwrap();
         assert_eq!((quota.queued(), process.take(Signal::INT).unwrap().pid()), (1, 5));
+    }
+
+    #[test]
+    fn what_is_queued_moves_with_the_process_to_another_user() {
+        let (mut thread, process, quota) = queues();
+        thread.send(real_time(40, 1), 10).unwrap();
+        let other = Arc::new(SignalQuota::new());
+        thread.count_for(other.clone());
+        assert_eq!((quota.queued(), other.queued()), (0, 1));
+        drop((thread, process));
+        assert_eq!(other.queued(), 0);
     }
 
     #[test]
