@@ -247,10 +247,12 @@ pub async fn adjtimex(caller: &Caller, asked: u32, address: usize) -> Result<usi
     const UNSYNCHRONIZED: u64 = 0x40;
     /// `NTP_PHASE_LIMIT`, in microseconds: what an error is that nobody knows.
     const UNKNOWN_ERROR: u64 = 16_000_000;
+    /// `ADJ_OFFSET_SS_READ`: how much of an adjustment is left.
+    const OFFSET_READ: u32 = 0xa001;
     const WORDS: usize = 26;
     let place = VirtualAddress::new(address);
     let mut words = caller.space.read_object::<[u64; WORDS]>(place).await?;
-    if words[0] as u32 != 0 {
+    if !matches!(words[0] as u32, 0 | OFFSET_READ) {
         let allowed = caller.process().identity().credentials.has(Capability::Time);
         return if allowed { unimplemented::refuse(asked as usize) } else { Err(Error::NotPermitted) };
     }
