@@ -498,6 +498,8 @@ fn adjtimex() {
     timex[0] = 0xa001;
     equal("who asks how much is left to adjust", call!(SYS_adjtimex, &mut timex), Ok(5));
     equal("hears nothing", timex[1], 0);
+    (timex[0], timex[1]) = (0x8001, 0);
+    equal("an adjustment by nothing", call!(SYS_adjtimex, &mut timex), Ok(5));
     timex[0] = 0;
     let mut now = [0u64; 2];
     need(call!(SYS_clock_gettime, libc::CLOCK_REALTIME, &mut now));
