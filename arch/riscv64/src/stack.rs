@@ -4,6 +4,7 @@
 //! So the bit at [`STACK_SHIFT`] of a stack pointer tells at once whether it has run into the guard.
 
 use core::arch::naked_asm;
+use core::ops::Range;
 
 /// log2 of [`STACK_SIZE`].
 pub const STACK_SHIFT: usize = 15;
@@ -84,24 +85,40 @@ pub unsafe extern "C" fn resume(stack_pointer: usize, value: usize) -> ! {
     )
 }
 
-/// The frame pointer of the caller.
+/// The stack pointer.
 #[inline(always)]
-pub fn frame_pointer() -> usize {
+pub fn stack_pointer() -> usize {
     let value;
     // SAFETY: reads a register.
-    unsafe { core::arch::asm!("mv {}, s0", out(reg) value, options(nomem, nostack)) };
+    unsafe { core::arch::asm!("mv {}, sp", out(reg) value, options(nomem, nostack)) };
     value
 }
 
-/// The return addresses on a stack, found by following frame pointers (the kernel is compiled with them).
+/// What looks like return addresses on a stack, the innermost first: words that point behind a call in the kernel's code.
+/// Some may be left over from calls that have returned. (Frame pointers would tell them apart and cost every function two
+/// instructions.)
 pub struct Backtrace {
-    frame: usize,
+    place: usize,
+    text: Range<usize>,
 }
 
 impl Backtrace {
-    /// Begins with the function whose frame pointer this is.
-    pub fn from(frame: usize) -> Self {
-        Self { frame }
+    /// Of the stack that this pointer lies on, from there up.
+    pub fn from(stack_pointer: usize) -> Self {
+        let image = crate::boot::image_layout();
+        Self { place: stack_pointer, text: image.start..image.text_end }
+    }
+
+    /// Whether the instruction before `address` is a call: `jal ra` or `jalr ra` in four bytes, or `c.jalr` in two.
+    fn is_behind_call(&self, address: usize) -> bool {
+        if !address.is_multiple_of(2) || !self.text.contains(&address) || address - self.text.start < 4 {
+            return false;
+        }
+        // SAFETY: both lie in the kernel's code, which is mapped and never written; halfwords are aligned.
+        let [first, second] = [4, 2].map(|back| unsafe { ((address - back) as *const u16).read() });
+        let wide = matches!(first & 0xfff, 0x0ef | 0x0e7);
+        let compressed = second & 0xf07f == 0x9002 && second & 0x0f80 != 0;
+        wide || compressed
     }
 }
 
@@ -109,20 +126,20 @@ impl Iterator for Backtrace {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let frame = self.frame;
-        // A frame pointer lies on a stack: in the stacks' region or in the image, aligned, not in the guard.
-        let plausible = frame.is_multiple_of(8) && frame.wrapping_sub(16) >> STACK_SHIFT & 1 == 1;
-        let stacks = crate::boot::STACK_REGION..crate::boot::STACK_REGION + BACKTRACE_REGION;
-        let on_stack = stacks.contains(&frame) || frame > crate::boot::IMAGE_REGION;
-        if !plausible || !on_stack {
-            return None;
+        // In the upper half of a slot, which is a stack; its end is the slot's.
+        while self.place.is_multiple_of(8) && self.place >> STACK_SHIFT & 1 == 1 {
+            let stacks = crate::boot::STACK_REGION..crate::boot::STACK_REGION + BACKTRACE_REGION;
+            if !stacks.contains(&self.place) && self.place < crate::boot::IMAGE_REGION {
+                return None;
+            }
+            // SAFETY: inside a mapped stack, as far as anybody can tell after a panic.
+            let word = unsafe { (self.place as *const usize).read() };
+            self.place += 8;
+            if self.is_behind_call(word) {
+                return Some(word);
+            }
         }
-        // SAFETY: inside a mapped stack, as far as anybody can tell after a panic; the frame's last two words.
-        let (return_address, previous) =
-            unsafe { (((frame - 8) as *const usize).read(), ((frame - 16) as *const usize).read()) };
-        // Stacks grow down: a caller's frame lies higher, or the chain is broken.
-        self.frame = if previous > frame && previous - frame < STACK_SIZE { previous } else { 0 };
-        (return_address != 0).then_some(return_address)
+        None
     }
 }
 

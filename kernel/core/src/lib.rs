@@ -46,7 +46,6 @@ pub mod selftest;
 pub mod signal_file;
 pub mod signals;
 pub mod stacks;
-pub mod symbols;
 pub mod sysfs;
 pub mod terminal_device;
 pub mod thread;

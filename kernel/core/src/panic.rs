@@ -16,6 +16,9 @@ const LOG_TAIL: u64 = 16;
 /// How many events of each hart are shown after a panic, when they are recorded.
 const EVENTS: u64 = 24;
 
+/// The most return addresses that a report shows.
+const FRAMES: usize = 48;
+
 static PANICKED: AtomicBool = AtomicBool::new(false);
 
 /// Sends a line of the report; framed where the other side expects frames.
@@ -44,7 +47,7 @@ fn begin() {
     console::seize_for_panic();
 }
 
-fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
+fn end(arguments: fmt::Arguments<'_>, stack_pointer: usize) -> ! {
     let hart = hart::current();
     report(format_args!("kernel panic on hart {}: {arguments}", hart.index()));
     match hart.local.current.get() {
@@ -52,9 +55,8 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
         None => report(format_args!("running no coroutine")),
     }
     report(format_args!("backtrace:"));
-    let frames = arch::stack::Backtrace::from(frame_pointer);
-    for address in frames {
-        report(format_args!("  {address:#018x} {}", crate::symbols::Name(address)));
+    for address in arch::stack::Backtrace::from(stack_pointer).take(FRAMES) {
+        report(format_args!("  {address:#018x}"));
     }
     if base::trace::is_enabled() {
         report(format_args!("last events of each hart:"));
@@ -72,10 +74,10 @@ fn end(arguments: fmt::Arguments<'_>, frame_pointer: usize) -> ! {
 fn panic(information: &PanicInfo<'_>) -> ! {
     begin();
     let message = information.message();
-    let frame = arch::stack::frame_pointer();
+    let stack = arch::stack::stack_pointer();
     match information.location() {
-        Some(location) => end(format_args!("{message} at {location}"), frame),
-        None => end(format_args!("{message}"), frame),
+        Some(location) => end(format_args!("{message} at {location}"), stack),
+        None => end(format_args!("{message}"), stack),
     }
 }
 
@@ -83,14 +85,10 @@ fn panic(information: &PanicInfo<'_>) -> ! {
 fn asyncos_kernel_fault(frame: &KernelFrame, trap: Trap, value: usize) -> ! {
     begin();
     report(format_args!(
-        "fault of the kernel: {trap:?} at {:#x} ({}), address {value:#x}, sp {:#x}, ra {:#x} ({})",
-        frame.registers[0],
-        crate::symbols::Name(frame.registers[0]),
-        frame.registers[2],
-        frame.registers[1],
-        crate::symbols::Name(frame.registers[1]),
+        "fault of the kernel: {trap:?} at {:#x}, address {value:#x}, sp {:#x}, ra {:#x}",
+        frame.registers[0], frame.registers[2], frame.registers[1],
     ));
-    end(format_args!("fault of the kernel: {trap:?}"), frame.registers[8])
+    end(format_args!("fault of the kernel: {trap:?}"), frame.registers[2])
 }
 
 #[unsafe(no_mangle)]

@@ -153,6 +153,30 @@ fn debian_script(context: &Context<'_>, packages: &[&str], command: &[&str]) -> 
     Ok(judged(&output, &errors, &ending))
 }
 
+/// A kernel that panics says where, by names, what ran and what happened last, and ends the machine so that it can be told.
+pub fn panic(context: &Context<'_>) -> Result<Outcome> {
+    let mut machine = context.machine.clone();
+    trace::ask_for(&mut machine);
+    let context = Context { machine: &machine, ..*context };
+    let errand = Errand::command(&["/bin/sh", "-c", "echo c >/proc/sysrq-trigger"]);
+    let (ending, _, errors) = context.boot(&errand)?;
+    let errors = String::from_utf8_lossy(&errors);
+    let said = [
+        "kernel panic on hart ",
+        "asked for by /proc/sysrq-trigger at kernel/core/src/procfs/settings.rs",
+        "\nrunning ",
+        "backtrace:",
+        "kernel_core::",
+        "last events of each hart:",
+        " call number=64 first=0x1",
+        "last lines of the log:",
+    ];
+    let missing: Vec<_> = said.iter().filter(|text| !errors.contains(**text)).collect();
+    let good = ending == Ending::Panic && missing.is_empty();
+    let output = format!("{errors}--- {ending:?}, without {missing:?}\n");
+    Ok(Outcome { passed: usize::from(good), failed: usize::from(!good), output })
+}
+
 /// An initramfs made for Linux boots here and prints what it prints there.
 pub fn initramfs(context: &Context<'_>) -> Result<Outcome> {
     boot_initramfs(&context.images.kernel, context)

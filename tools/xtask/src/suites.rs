@@ -120,6 +120,7 @@ pub const SUITES: &[Suite] = &[
     scenario("selftest", scenarios::selftest, EVERY_MACHINE, 120),
     scenario("limits", limits, COUNTED, 120),
     scenario("trace", scenarios::trace, MANY_HARTS, 60),
+    scenario("panic", scenarios::panic, EVERYWHERE, 60),
     guest("hello", &["/bin/hello"], EVERYWHERE, 60),
     guest("hello", &["/bin/hello"], POORER, 60),
     guest("files-basic", &["/bin/files-basic"], EVERYWHERE, 120),

@@ -104,6 +104,7 @@ pub fn new(environment: Arc<Environment>) -> Result<Arc<dyn FileSystem>> {
     root.insert("mounts", builder.link(|| Ok(LinkTarget::Path(Arc::from(&b"self/mounts"[..])))))?;
     system_files::insert(&builder, &root)?;
     root.insert("sys", settings::directory(&builder)?)?;
+    root.insert("sysrq-trigger", builder.file(0o200, settings::Request))?;
     root.insert("net", sockets::directory(&builder)?)?;
     root.insert("asyncos", own::directory(&builder)?)?;
     Ok(SyntheticFileSystem::new("proc", MAGIC, &origin, root))

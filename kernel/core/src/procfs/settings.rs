@@ -3,7 +3,7 @@
 use super::subject::current_process;
 use super::{Builder, Writer, line};
 use crate::calls::system::{DOMAIN_NAME, HOST_NAME, KERNEL_NAME, RELEASE, SettableName, VERSION};
-use crate::{entropy, process};
+use crate::{entropy, power, process};
 use ::process::credentials::Capability;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -57,6 +57,25 @@ impl Content for NameSetting {
     fn store<'a>(&'a self, bytes: &'a [u8]) -> Operation<'a, Result<()>> {
         let end = bytes.iter().position(|byte| matches!(byte, b'\n' | 0)).unwrap_or(bytes.len());
         Operation::Ready(check_administrator().map(|()| self.0.lock().set(&bytes[..end])))
+    }
+}
+
+/// `/proc/sysrq-trigger`: what an administrator asks the kernel for by a letter. `b` restarts the machine and `o` powers it
+/// off, both at once; `c` makes the kernel panic, to see what it says then.
+pub struct Request;
+
+impl Content for Request {
+    fn generate<'a>(&'a self, _: &'a mut Vec<u8>) -> Operation<'a, Result<()>> {
+        Operation::Ready(Err(Error::InputOutput))
+    }
+
+    fn store<'a>(&'a self, bytes: &'a [u8]) -> Operation<'a, Result<()>> {
+        Operation::Ready(check_administrator().and_then(|()| match bytes.first() {
+            Some(b'b') => power::restart(),
+            Some(b'o') => power::off(0),
+            Some(b'c') => panic!("asked for by /proc/sysrq-trigger"),
+            _ => Err(Error::InvalidArgument),
+        }))
     }
 }
 
